@@ -1,0 +1,1 @@
+"""Docker's Container Network Model as a Python library."""

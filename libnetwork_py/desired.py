@@ -1,0 +1,204 @@
+"""The description's words: what should exist, as frozen values.
+
+Division of labour: drivers *say* these words, `kernel/` *makes* them so, `render` *writes* them as ``ip``/``nft`` lines, `facts`
+*compares* them with a machine. A word is identified by its ``key``; two words with one key and different fields are the same
+object in two shapes. ``namespace`` is the path of a network namespace, or `HOST` for the one that plays the host.
+
+Rule 1: a word is complete. Making it needs nothing but the word and the words that it names.
+Rule 2: order is not the speaker's business. Everyone who orders words orders them by `PHASES`, and undoes in reverse.
+
+May import: types, nftables, errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+from .nftables import Atom, Chain, SetDecl, Verdict
+from .types import IPAddress, IPInterface, IPNetwork, MacAddress
+
+HOST = ""
+"""The namespace that plays the host, whatever its path."""
+
+Key: TypeAlias = tuple[str, ...]
+
+
+@frozen
+class Namespace:
+    """A network namespace of ours, bind-mounted at ``path``, its loopback up."""
+
+    path: str
+
+    @property
+    def key(self) -> Key:
+        return ("namespace", self.path)
+
+
+@frozen
+class Sysctl:
+    """A kernel setting of a namespace.
+
+    ``name`` is dotted below ``net.`` with the interface, where there is one, given apart: ``Sysctl(ns, "ipv6.conf.{}.disable_ipv6",
+    "0", link="eth0")``. ``restore`` is the value that undoing writes; ``None`` leaves the setting.
+    """
+
+    namespace: str
+    name: str
+    value: str
+    link: str | None = None
+    restore: str | None = field(default=None, eq=False)
+
+    @property
+    def key(self) -> Key:
+        return ("sysctl", self.namespace, self.name, self.link or "")
+
+    @property
+    def path(self) -> str:
+        """Below ``/proc/sys/net``; an interface name with dots stays one directory."""
+        return "/".join((self.link or "") if part == "{}" else part for part in self.name.split("."))
+
+
+@frozen
+class Bridge:
+    """A Linux bridge, up; no STP, no forwarding delay. ``group`` tags it as ours (``IFLA_GROUP``); ``mtu`` 0 leaves the kernel's."""
+
+    namespace: str
+    name: str
+    mac: MacAddress
+    mtu: int = 0
+    group: int = 0
+
+    @property
+    def key(self) -> Key:
+        return ("link", self.namespace, self.name)
+
+
+@frozen
+class Veth:
+    """A veth pair, both ends up: ``name`` in ``namespace``, a port of ``master``; ``peer_name`` made directly in ``peer_namespace``.
+
+    ``isolated``: the port reaches the bridge itself and no other isolated port. ``hairpin``: frames may leave by the port they came.
+    The outer end never gets an IPv6 address.
+    """
+
+    namespace: str
+    name: str
+    peer_namespace: str
+    peer_name: str
+    peer_mac: MacAddress
+    master: str = ""
+    mtu: int = 0
+    group: int = 0
+    hairpin: bool = False
+    isolated: bool = False
+
+    @property
+    def key(self) -> Key:
+        return ("link", self.namespace, self.name)
+
+
+@frozen
+class Address:
+    """An address with its prefix length on a link."""
+
+    namespace: str
+    link: str
+    address: IPInterface
+
+    @property
+    def key(self) -> Key:
+        return ("address", self.namespace, self.link, str(self.address))
+
+
+@frozen
+class Route:
+    """A unicast route in the main table. ``gateway`` ``None``: on-link. ``metric`` 0: the kernel's default for the family."""
+
+    namespace: str
+    destination: IPNetwork
+    link: str
+    gateway: IPAddress | None = None
+    metric: int = 0
+
+    @property
+    def key(self) -> Key:
+        return ("route", self.namespace, str(self.destination), str(self.metric))
+
+
+@frozen
+class Table:
+    """One ``inet`` table of the packet filter, whole: sets (empty), chains, rules. Its contents never change."""
+
+    namespace: str
+    name: str
+    sets: tuple[SetDecl, ...]
+    chains: tuple[Chain, ...]
+
+    @property
+    def key(self) -> Key:
+        return ("table", self.namespace, self.name)
+
+
+@frozen
+class Element:
+    """One element of a set or map of a `Table`. ``set`` is the declaration, so that the word is complete."""
+
+    namespace: str
+    table: str
+    set: SetDecl
+    fields: tuple[Atom, ...]
+    value: tuple[Atom, ...] | Verdict | None = None
+
+    @property
+    def key(self) -> Key:
+        return ("element", self.namespace, self.table, self.set.name, *map(str, self.fields))
+
+
+Link: TypeAlias = Bridge | Veth
+Word: TypeAlias = Namespace | Sysctl | Bridge | Veth | Address | Route | Table | Element
+Description: TypeAlias = tuple[Word, ...]
+
+PHASES: tuple[type[Word], ...] = (Namespace, Table, Bridge, Veth, Sysctl, Address, Route, Element)
+"""The order in which words are made (a namespace's own sysctls, without a link, go with the namespace)."""
+
+_PHASE = {kind: number for number, kind in enumerate(PHASES)}
+
+
+def phase(word: Word) -> int:
+    """Return the place of ``word`` in the order of making."""
+    if isinstance(word, Sysctl) and word.link is None:
+        return 0
+    return _PHASE[type(word)]
+
+
+@frozen
+class Change:
+    """From one description to another: what goes and what comes. ``why`` is for logs and errors (``join web to front``).
+
+    A word in a new shape stands in both: its old shape goes, its new shape comes.
+    """
+
+    remove: Description = ()
+    make: Description = ()
+    why: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.remove or self.make)
+
+    @property
+    def reverse(self) -> Change:
+        """The change that undoes this one."""
+        return Change(remove=self.make, make=self.remove, why=f"undo {self.why}")
+
+
+def between(before: Iterable[Word], after: Iterable[Word], why: str = "") -> Change:
+    """Return the change that leads from one description to another: words equal in both are left alone."""
+    old, new = dict.fromkeys(before), dict.fromkeys(after)
+    return Change(
+        remove=tuple(sorted((word for word in old if word not in new), key=phase, reverse=True)),
+        make=tuple(sorted((word for word in new if word not in old), key=phase)),
+        why=why,
+    )

@@ -1,0 +1,175 @@
+"""A snapshot of the machine, and the comparison of a description with it.
+
+Division of labour: `kernel/` takes snapshots; drivers, IPAM and the firewall read them to decide; `compare` finds drift. A
+snapshot is a value: nothing here looks at the machine.
+
+May import: desired, nftables, types, errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from attrs import field, frozen
+
+from .desired import HOST, Address, Bridge, Description, Element, Key, Namespace, Route, Sysctl, Table, Veth, Word
+from .types import IPAddress, IPInterface, IPNetwork
+
+
+@frozen
+class LinkFact:
+    """A network interface as the kernel has it. ``kind``: ``veth``, ``bridge``, …, empty for a physical one."""
+
+    name: str
+    index: int
+    kind: str
+    mac: str
+    mtu: int
+    up: bool
+    group: int = 0
+    master: str = ""
+    hairpin: bool = False
+    isolated: bool = False
+
+
+@frozen
+class RouteFact:
+    """A unicast route of the main table. ``connected``: made by the kernel for an address (protocol ``kernel``)."""
+
+    destination: IPNetwork
+    link: str
+    gateway: IPAddress | None
+    metric: int
+    connected: bool = False
+
+
+@frozen
+class NamespaceFacts:
+    """What is in one namespace."""
+
+    links: Mapping[str, LinkFact]
+    addresses: frozenset[tuple[str, IPInterface]]
+    routes: frozenset[RouteFact]
+
+
+@frozen
+class TableFact:
+    """One table of the packet filter: how many rules each chain has, and the keys (and values) of each set."""
+
+    chains: Mapping[str, int]
+    sets: Mapping[str, Mapping[tuple[object, ...], object]]
+
+
+@frozen
+class Facts:
+    """What the machine has. A namespace, table or setting that was looked for and is not there is absent from its mapping."""
+
+    namespaces: Mapping[str, NamespaceFacts] = field(factory=dict)
+    tables: Mapping[tuple[str, str], TableFact] = field(factory=dict)
+    sysctls: Mapping[Key, str] = field(factory=dict)
+
+    @property
+    def host(self) -> NamespaceFacts:
+        """The host's namespace."""
+        return self.namespaces[HOST]
+
+
+@frozen
+class Difference:
+    """What a description and a machine disagree about: words ``missing``, words ``changed`` (with how), and words present."""
+
+    missing: Description
+    changed: tuple[tuple[Word, str], ...]
+    present: Description
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.changed)
+
+
+def compare(description: Iterable[Word], facts: Facts) -> Difference:
+    """Return where the machine differs from the description.
+
+    A word whose namespace, link or table is missing is missing too.
+    """
+    missing: list[Word] = []
+    changed: list[tuple[Word, str]] = []
+    present: list[Word] = []
+    for word in description:
+        how = _difference(word, facts)
+        if how is None:
+            present.append(word)
+        elif how == "":
+            missing.append(word)
+        else:
+            changed.append((word, how))
+    return Difference(tuple(missing), tuple(changed), tuple(present))
+
+
+def _difference(word: Word, facts: Facts) -> str | None:
+    """``None``: as described. Empty: missing. Else how it differs."""
+    match word:
+        case Namespace():
+            return None if word.path in facts.namespaces else ""
+        case Sysctl():
+            value = facts.sysctls.get(word.key)
+            return "" if value is None else None if value == word.value else f"is {value}"
+        case Table():
+            return _table_difference(word, facts)
+        case Element():
+            table = facts.tables.get((word.namespace, word.table))
+            elements = table.sets.get(word.set.name) if table else None
+            if elements is None or word.fields not in elements:
+                return ""
+            value = elements[word.fields]
+            return None if value == word.value else f"leads to {value}"
+    inside = facts.namespaces.get(word.namespace)
+    if inside is None:
+        return ""
+    match word:
+        case Address():
+            return None if (word.link, word.address) in inside.addresses else ""
+        case Route():
+            return _route_difference(word, inside)
+        case Bridge() | Veth():
+            return _link_difference(word, inside, facts)
+
+
+def _table_difference(word: Table, facts: Facts) -> str | None:
+    table = facts.tables.get((word.namespace, word.name))
+    if table is None:
+        return ""
+    for chain in word.chains:
+        if table.chains.get(chain.name) != len(chain.rules):
+            return f"chain {chain.name} has {table.chains.get(chain.name, 'no')} rules instead of {len(chain.rules)}"
+    gone = [decl.name for decl in word.sets if decl.name not in table.sets]
+    return f"lacks the sets {', '.join(gone)}" if gone else None
+
+
+def _route_difference(word: Route, inside: NamespaceFacts) -> str | None:
+    candidates = [route for route in inside.routes if route.destination == word.destination and not route.connected]
+    candidates = [route for route in candidates if not word.metric or route.metric == word.metric]
+    if any((route.link, route.gateway) == (word.link, word.gateway) for route in candidates):
+        return None
+    return f"goes via {candidates[0].gateway} dev {candidates[0].link}" if candidates else ""
+
+
+def _link_difference(word: Bridge | Veth, inside: NamespaceFacts, facts: Facts) -> str | None:
+    link = inside.links.get(word.name)
+    if link is None:
+        return ""
+    kind = "bridge" if isinstance(word, Bridge) else "veth"
+    if link.kind != kind:
+        return f"is a {link.kind or 'physical'} link"
+    wanted: list[tuple[str, object, object]] = [("up", link.up, True)]
+    if word.mtu:
+        wanted.append(("mtu", link.mtu, word.mtu))
+    if isinstance(word, Bridge):
+        wanted.append(("mac", link.mac, str(word.mac)))
+    else:
+        wanted += [("master", link.master, word.master), ("hairpin", link.hairpin, word.hairpin), ("isolated", link.isolated, word.isolated)]
+        peer_inside = facts.namespaces.get(word.peer_namespace)
+        peer = peer_inside.links.get(word.peer_name) if peer_inside else None
+        if peer is None:
+            return f"lacks its other end {word.peer_name}"
+        wanted += [("mac", peer.mac, str(word.peer_mac)), ("peer up", peer.up, True)]
+    return next((f"{what} is {is_}" for what, is_, should in wanted if is_ != should), None)

@@ -1,0 +1,107 @@
+"""The kernel layer's contract: make a change so, look at the machine, work inside namespaces.
+
+Two things implement it: `kernel.linux.LinuxKernel` on the real one, `testing.fake_kernel.FakeKernel` in memory.
+
+May import: desired, facts, types, errors.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
+
+from attrs import frozen
+
+from ..desired import Change, Word
+from ..facts import Facts
+
+T = TypeVar("T")
+
+
+@frozen
+class LinkStatistics:
+    """Counters of one interface since it was made (``struct rtnl_link_stats64``)."""
+
+    rx_bytes: int
+    rx_packets: int
+    rx_errors: int
+    rx_dropped: int
+    tx_bytes: int
+    tx_packets: int
+    tx_errors: int
+    tx_dropped: int
+
+
+class Kernel(Protocol):
+    """One machine's network stack, its host side being one namespace."""
+
+    def apply(self, change: Change) -> None:
+        """Remove and make what ``change`` says, in as few kernel messages as possible.
+
+        Making is exclusive: what exists already is an error (`Conflict`). Removing is not: what is gone is gone. On any failure,
+        `KeyboardInterrupt` included, everything done is undone before the error leaves.
+
+        Words inside a namespace that is removed need not be named, and cost nothing if they are.
+
+        Raises:
+            LibnetworkError: by category, with the kernel's own words (extended ack) in the message.
+        """
+        ...
+
+    def enforce(self, change: Change) -> None:
+        """Like `apply` for a machine in an unknown state: make what is missing, mend what differs, remove what is there.
+
+        Never undone; goes on past an error and raises an ``ExceptionGroup`` at the end. Used by recovery and repair.
+        """
+        ...
+
+    def facts(self, namespaces: Iterable[str] = (), *, words: Iterable[Word] = ()) -> Facts:
+        """Take a snapshot of the host and of ``namespaces``, and of the tables and sysctls that ``words`` name."""
+        ...
+
+    def features(self) -> Mapping[str, bool]:
+        """Return which kernel features work here, found by trying them (``bridge``, ``veth``, ``nftables_nat``, …)."""
+        ...
+
+    def free_namespace(self, name: str, suffix: str) -> str:
+        """Return a path for a new namespace: ``name``'s if nobody has it, else that of ``name-suffix``."""
+        ...
+
+    def naming(self) -> AbstractContextManager[None]:
+        """Hold the machine-wide lock under which namespace paths are chosen and made."""
+        ...
+
+    def find_namespace(self, where: str | int) -> str:
+        """Return the path that adopts an existing namespace: a path, or that of a process by pid.
+
+        Raises:
+            InvalidParameter: the path is no network namespace. NotFound: no such path or process. Forbidden: not permitted.
+        """
+        ...
+
+    def call(self, namespace: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run ``function`` on a thread inside ``namespace`` and return what it returns."""
+        ...
+
+    def socket(self, namespace: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        """Open a socket inside ``namespace``."""
+        ...
+
+    def popen(self, namespace: str, argv: Sequence[str] | str, files: Mapping[str, str], **options: Any) -> subprocess.Popen[Any]:
+        """Start a process inside ``namespace`` that sees that namespace's ``/sys`` and ``files`` (target path → source path)."""
+        ...
+
+    def entered(self, namespace: str) -> AbstractContextManager[None]:
+        """Move the calling thread into ``namespace`` for a while."""
+        ...
+
+    def statistics(self, namespace: str) -> Mapping[str, LinkStatistics]:
+        """Return the counters of every interface of ``namespace``."""
+        ...
+
+    def close(self) -> None:
+        """Give back threads and sockets. What was made stays."""
+        ...

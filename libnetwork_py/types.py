@@ -1,0 +1,267 @@
+"""Small frozen values that every room speaks: addresses, names, MAC addresses, port bindings.
+
+Division of labour: a value here checks its own form and nothing else; whether it is *free* or *allowed* is decided elsewhere.
+
+May import: errors.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from types import MappingProxyType
+from typing import Literal, TypeAlias, TypeVar, cast
+
+from attrs import evolve, frozen
+from typing_extensions import Self
+
+from .errors import InvalidParameter
+
+IPAddress: TypeAlias = IPv4Address | IPv6Address
+IPNetwork: TypeAlias = IPv4Network | IPv6Network
+IPInterface: TypeAlias = IPv4Interface | IPv6Interface
+Family: TypeAlias = Literal[4, 6]
+Protocol: TypeAlias = Literal["tcp", "udp", "sctp"]
+Scope: TypeAlias = Literal["local", "global"]
+
+PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "sctp")
+FAMILIES: tuple[Family, ...] = (4, 6)
+
+_T = TypeVar("_T")
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+INTERFACE_NAME_MAX = 15
+"""Longest interface name the kernel takes (IFNAMSIZ less its zero byte)."""
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return ``name`` if it may name a network, endpoint or sandbox.
+
+    Docker's rule: a letter or digit, then letters, digits, ``_``, ``.`` and ``-``; at most 128 characters.
+
+    Raises:
+        InvalidParameter: ``name`` is empty or has another character.
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise InvalidParameter(
+            f"invalid {kind} name {name!r}: use 1 to 128 letters, digits, '_', '.' and '-', beginning with a letter or digit",
+            code="invalid_name", kind=kind, name=name,
+        )  # fmt: skip
+    return name
+
+
+def check_interface_name(name: str) -> str:
+    """Return ``name`` if the kernel takes it as an interface name (``dev_valid_name`` in net/core/dev.c).
+
+    Raises:
+        InvalidParameter: it is empty, longer than 15 bytes, ``.`` or ``..``, or holds ``/``, ``:`` or white space.
+    """
+    if len(name.encode()) > INTERFACE_NAME_MAX:
+        raise InvalidParameter(
+            f"interface name {name!r} is too long: the kernel allows {INTERFACE_NAME_MAX} bytes", code="interface_name_too_long", name=name
+        )
+    if not name or name in {".", ".."} or re.search(r"[/:\s\0%]", name):
+        raise InvalidParameter(
+            f"invalid interface name {name!r}: it may not be empty, '.', '..', or hold '/', ':', '%' or white space",
+            code="invalid_interface_name", name=name,
+        )  # fmt: skip
+    return name
+
+
+class MacAddress(str):
+    """An Ethernet address: lower-case hexadecimal text with colons, and ``packed`` bytes.
+
+    It is a ``str``, so it compares with, prints and serialises as ``"02:42:ac:11:00:02"``.
+
+    Raises:
+        InvalidParameter: the text is not six octets, or the address is a group address (multicast) or zero.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str | bytes) -> Self:
+        try:
+            packed = text if isinstance(text, bytes) else bytes.fromhex(re.sub(r"[:-]", "", text))
+        except (ValueError, TypeError):
+            packed = b""
+        if len(packed) != 6 or (isinstance(text, str) and not re.fullmatch(r"[0-9A-Fa-f]{2}(([:-]?)[0-9A-Fa-f]{2}(\2[0-9A-Fa-f]{2}){4})", text)):
+            raise InvalidParameter(f"invalid MAC address {text!r}: write six octets like 02:42:ac:11:00:02", code="invalid_mac", mac=text)
+        if packed[0] & 1 or not any(packed):
+            raise InvalidParameter(f"MAC address {text!r} is a group address or zero: an interface needs a unicast one", code="invalid_mac", mac=text)
+        return super().__new__(cls, packed.hex(":"))
+
+    @property
+    def packed(self) -> bytes:
+        """The six octets."""
+        return bytes.fromhex(self.replace(":", ""))
+
+
+def parse_address(text: str | IPAddress, what: str = "address") -> IPAddress:
+    """Return an address object for text or an address.
+
+    Raises:
+        InvalidParameter: ``text`` is not an IPv4 or IPv6 address; ``what`` names it in the message.
+    """
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        raise InvalidParameter(f"invalid {what} {str(text)!r}: not an IPv4 or IPv6 address", code="invalid_address", address=str(text)) from None
+
+
+def parse_network(text: str | IPNetwork, what: str = "subnet") -> IPNetwork:
+    """Return a network object for ``a.b.c.d/n`` or ``x::/n``; bits beyond the prefix length are dropped, as the reference does.
+
+    Raises:
+        InvalidParameter: ``text`` has no prefix length or is malformed.
+    """
+    if isinstance(text, (IPv4Network, IPv6Network)):
+        return text
+    try:
+        if "/" not in text:
+            raise ValueError
+        return ipaddress.ip_network(text, strict=False)
+    except (ValueError, TypeError):
+        raise InvalidParameter(
+            f"invalid {what} {str(text)!r}: write an address and a prefix length like 10.1.0.0/16 or fd00:1::/64",
+            code="invalid_subnet", subnet=str(text),
+        ) from None  # fmt: skip
+
+
+def as_tuple(value: _T | Iterable[_T]) -> tuple[_T, ...]:
+    """Return the items of ``value``; one item given bare (text, address, network, binding) counts as one.
+
+    So ``subnets="10.0.0.0/24"`` means what it says instead of eleven one-letter subnets.
+    """
+    scalar = (str, bytes, IPv4Address, IPv6Address, IPv4Network, IPv6Network, PortBinding)
+    if isinstance(value, scalar) or not isinstance(value, Iterable):
+        return (cast(_T, value),)
+    return tuple(cast("Iterable[_T]", value))
+
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
+"""The empty text mapping, as a default that nobody can change."""
+
+
+def freeze(mapping: Mapping[str, object], what: str) -> Mapping[str, str]:
+    """Return a read-only copy with text keys and text values; ``True``/``False`` become ``"true"``/``"false"`` as in Docker.
+
+    Raises:
+        InvalidParameter: ``mapping`` is no mapping, or a key is not text.
+    """
+    if not isinstance(mapping, Mapping):
+        raise InvalidParameter(f"{what} must be a mapping of text to text, not {type(mapping).__name__}", code="invalid_mapping", what=what)
+    if not mapping:
+        return EMPTY
+    for key in mapping:
+        if not isinstance(key, str):
+            raise InvalidParameter(f"{what}: key {key!r} is not text", code="invalid_mapping", what=what)
+    return MappingProxyType({key: _text(value) for key, value in mapping.items()})
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+_BINDING = re.compile(
+    r"""(?:(?P<ip>\[[0-9A-Fa-f:.%\w]+\]|[0-9.]+):(?=[^/]*:))?      # host address, only before a host port
+        (?:(?P<host>\d*(?:-\d+)?):)?                                # host port or range; empty: any free
+        (?P<container>\d+(?:-\d+)?)
+        (?:/(?P<protocol>\w*))?""",
+    re.VERBOSE,
+)
+
+
+@frozen
+class PortBinding:
+    """A container port, or a run of them, published on the host.
+
+    Text forms (``parse``): ``80``, ``8080:80``, ``127.0.0.1:8080:80/udp``, ``[::1]:8080:80``, ``8000-8010:80-90/tcp``, ``0:80``.
+    Host port 0 means "any free one". A host range with one container port means "one free port of the range". A binding that an
+    endpoint returns always has concrete host ports, one for each container port.
+
+    Raises:
+        InvalidParameter: a port outside 1 to 65,535 (host: 0), a reversed range, ranges of unequal length, an unknown protocol.
+    """
+
+    container_port: int
+    protocol: Protocol = "tcp"
+    host_ip: IPAddress | None = None
+    host_port: int = 0
+    host_port_end: int = 0
+    container_port_end: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        if not self.container_port_end:
+            object.__setattr__(self, "container_port_end", self.container_port)
+        if not self.host_port_end:
+            object.__setattr__(self, "host_port_end", self.host_port + self.count - 1 if self.host_port else 0)
+        self._check()
+
+    def _check(self) -> None:
+        def refuse(why: str) -> InvalidParameter:
+            return InvalidParameter(f"invalid port {self}: {why}", code="invalid_port", binding=str(self))
+
+        if self.protocol not in PROTOCOLS:
+            raise refuse(f"unknown protocol {self.protocol!r}, use tcp, udp or sctp")
+        for port, low in ((self.container_port, 1), (self.container_port_end, 1), (self.host_port, 0), (self.host_port_end, 0)):
+            if not low <= port <= 65535:
+                raise refuse(f"{port} is not between {low} and 65535")
+        if self.container_port_end < self.container_port or self.host_port_end < self.host_port:
+            raise refuse("the range is reversed")
+        if self.host_port and self.count > 1 and self.host_port_end - self.host_port + 1 != self.count:
+            raise refuse("the host range and the container range differ in length")
+
+    @property
+    def count(self) -> int:
+        """How many container ports."""
+        return self.container_port_end - self.container_port + 1
+
+    @property
+    def family(self) -> Family | None:
+        """4 or 6 where a host address pins the family, else ``None``: both."""
+        if self.host_ip is None:
+            return None
+        return 4 if self.host_ip.version == 4 else 6
+
+    def at(self, host_port: int) -> PortBinding:
+        """Return this binding with its first host port fixed."""
+        return evolve(self, host_port=host_port, host_port_end=host_port + self.count - 1)
+
+    @classmethod
+    def parse(cls, value: str | int | PortBinding) -> PortBinding:
+        """Return the binding that ``value`` writes.
+
+        Raises:
+            InvalidParameter: see the class.
+        """
+        if isinstance(value, PortBinding):
+            return value
+        match = _BINDING.fullmatch(str(value).strip())
+        if not match:
+            raise InvalidParameter(
+                f"invalid port {value!r}: write [HOST_ADDRESS:][HOST_PORT:]CONTAINER_PORT[/PROTOCOL], each port a number or a range a-b",
+                code="invalid_port", binding=str(value),
+            )  # fmt: skip
+        host_ip = match["ip"] and parse_address(match["ip"].strip("[]"), "host address in the port binding")
+        start, end = _ports(match["container"])
+        host_start, host_end = _ports(match["host"] or "0")
+        protocol = cast("Protocol", (match["protocol"] or "tcp").lower())
+        return cls(start, protocol, host_ip or None, host_start, host_end if host_start else 0, end)
+
+    def __str__(self) -> str:
+        host = f"[{self.host_ip}]:" if self.family == 6 else f"{self.host_ip}:" if self.host_ip else ""
+        return f"{host}{_span(self.host_port, self.host_port_end)}:{_span(self.container_port, self.container_port_end)}/{self.protocol}"
+
+
+def _ports(text: str) -> tuple[int, int]:
+    start, _, end = text.partition("-")
+    first = int(start or 0)
+    return first, int(end) if end else first
+
+
+def _span(start: int, end: int) -> str:
+    return str(start) if end in {0, start} else f"{start}-{end}"
