@@ -166,7 +166,11 @@ def _link_difference(word: Bridge | Veth, inside: NamespaceFacts, facts: Facts) 
     if isinstance(word, Bridge):
         wanted.append(("mac", link.mac, str(word.mac)))
     else:
-        wanted += [("master", link.master, word.master), ("hairpin", link.hairpin, word.hairpin), ("isolated", link.isolated, word.isolated)]
+        wanted += [
+            ("master", link.master, word.master),
+            ("hairpin", link.hairpin, word.hairpin),
+            ("isolated", link.isolated, word.isolated),
+        ]
         peer_inside = facts.namespaces.get(word.peer_namespace)
         peer = peer_inside.links.get(word.peer_name) if peer_inside else None
         if peer is None:

@@ -47,8 +47,10 @@ def check_name(kind: str, name: str) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InvalidParameter(
             f"invalid {kind} name {name!r}: use 1 to 128 letters, digits, '_', '.' and '-', beginning with a letter or digit",
-            code="invalid_name", kind=kind, name=name,
-        )  # fmt: skip
+            code="invalid_name",
+            kind=kind,
+            name=name,
+        )
     return name
 
 
@@ -60,13 +62,16 @@ def check_interface_name(name: str) -> str:
     """
     if len(name.encode()) > INTERFACE_NAME_MAX:
         raise InvalidParameter(
-            f"interface name {name!r} is too long: the kernel allows {INTERFACE_NAME_MAX} bytes", code="interface_name_too_long", name=name
+            f"interface name {name!r} is too long: the kernel allows {INTERFACE_NAME_MAX} bytes",
+            code="interface_name_too_long",
+            name=name,
         )
     if not name or name in {".", ".."} or re.search(r"[/:\s\0%]", name):
         raise InvalidParameter(
             f"invalid interface name {name!r}: it may not be empty, '.', '..', or hold '/', ':', '%' or white space",
-            code="invalid_interface_name", name=name,
-        )  # fmt: skip
+            code="invalid_interface_name",
+            name=name,
+        )
     return name
 
 
@@ -86,10 +91,19 @@ class MacAddress(str):
             packed = text if isinstance(text, bytes) else bytes.fromhex(re.sub(r"[:-]", "", text))
         except (ValueError, TypeError):
             packed = b""
-        if len(packed) != 6 or (isinstance(text, str) and not re.fullmatch(r"[0-9A-Fa-f]{2}(([:-]?)[0-9A-Fa-f]{2}(\2[0-9A-Fa-f]{2}){4})", text)):
-            raise InvalidParameter(f"invalid MAC address {text!r}: write six octets like 02:42:ac:11:00:02", code="invalid_mac", mac=text)
+        if len(packed) != 6 or (
+            isinstance(text, str)
+            and not re.fullmatch(r"[0-9A-Fa-f]{2}(([:-]?)[0-9A-Fa-f]{2}(\2[0-9A-Fa-f]{2}){4})", text)
+        ):
+            raise InvalidParameter(
+                f"invalid MAC address {text!r}: write six octets like 02:42:ac:11:00:02", code="invalid_mac", mac=text
+            )
         if packed[0] & 1 or not any(packed):
-            raise InvalidParameter(f"MAC address {text!r} is a group address or zero: an interface needs a unicast one", code="invalid_mac", mac=text)
+            raise InvalidParameter(
+                f"MAC address {text!r} is a group address or zero: an interface needs a unicast one",
+                code="invalid_mac",
+                mac=text,
+            )
         return super().__new__(cls, packed.hex(":"))
 
     @property
@@ -107,7 +121,9 @@ def parse_address(text: str | IPAddress, what: str = "address") -> IPAddress:
     try:
         return ipaddress.ip_address(text)
     except ValueError:
-        raise InvalidParameter(f"invalid {what} {str(text)!r}: not an IPv4 or IPv6 address", code="invalid_address", address=str(text)) from None
+        raise InvalidParameter(
+            f"invalid {what} {str(text)!r}: not an IPv4 or IPv6 address", code="invalid_address", address=str(text)
+        ) from None
 
 
 def parse_network(text: str | IPNetwork, what: str = "subnet") -> IPNetwork:
@@ -125,8 +141,9 @@ def parse_network(text: str | IPNetwork, what: str = "subnet") -> IPNetwork:
     except (ValueError, TypeError):
         raise InvalidParameter(
             f"invalid {what} {str(text)!r}: write an address and a prefix length like 10.1.0.0/16 or fd00:1::/64",
-            code="invalid_subnet", subnet=str(text),
-        ) from None  # fmt: skip
+            code="invalid_subnet",
+            subnet=str(text),
+        ) from None
 
 
 def as_tuple(value: _T | Iterable[_T]) -> tuple[_T, ...]:
@@ -151,7 +168,9 @@ def freeze(mapping: Mapping[str, object], what: str) -> Mapping[str, str]:
         InvalidParameter: ``mapping`` is no mapping, or a key is not text.
     """
     if not isinstance(mapping, Mapping):
-        raise InvalidParameter(f"{what} must be a mapping of text to text, not {type(mapping).__name__}", code="invalid_mapping", what=what)
+        raise InvalidParameter(
+            f"{what} must be a mapping of text to text, not {type(mapping).__name__}", code="invalid_mapping", what=what
+        )
     if not mapping:
         return EMPTY
     for key in mapping:
@@ -207,7 +226,12 @@ class PortBinding:
 
         if self.protocol not in PROTOCOLS:
             raise refuse(f"unknown protocol {self.protocol!r}, use tcp, udp or sctp")
-        for port, low in ((self.container_port, 1), (self.container_port_end, 1), (self.host_port, 0), (self.host_port_end, 0)):
+        for port, low in (
+            (self.container_port, 1),
+            (self.container_port_end, 1),
+            (self.host_port, 0),
+            (self.host_port_end, 0),
+        ):
             if not low <= port <= 65535:
                 raise refuse(f"{port} is not between {low} and 65535")
         if self.container_port_end < self.container_port or self.host_port_end < self.host_port:
@@ -244,8 +268,9 @@ class PortBinding:
         if not match:
             raise InvalidParameter(
                 f"invalid port {value!r}: write [HOST_ADDRESS:][HOST_PORT:]CONTAINER_PORT[/PROTOCOL], each port a number or a range a-b",
-                code="invalid_port", binding=str(value),
-            )  # fmt: skip
+                code="invalid_port",
+                binding=str(value),
+            )
         host_ip = match["ip"] and parse_address(match["ip"].strip("[]"), "host address in the port binding")
         start, end = _ports(match["container"])
         host_start, host_end = _ports(match["host"] or "0")

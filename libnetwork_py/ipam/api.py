@@ -68,7 +68,12 @@ class IpamDriver(Protocol):
         ...
 
     def request_address(
-        self, pool_id: str, address: IPAddress | None = None, *, mac: MacAddress | None = None, options: Mapping[str, str] = EMPTY
+        self,
+        pool_id: str,
+        address: IPAddress | None = None,
+        *,
+        mac: MacAddress | None = None,
+        options: Mapping[str, str] = EMPTY,
     ) -> IPInterface:
         """Give out ``address``, or one of IPAM's choice, with the pool's prefix length.
 

@@ -90,7 +90,9 @@ class Kernel(Protocol):
         """Open a socket inside ``namespace``."""
         ...
 
-    def popen(self, namespace: str, argv: Sequence[str] | str, files: Mapping[str, str], **options: Any) -> subprocess.Popen[Any]:
+    def popen(
+        self, namespace: str, argv: Sequence[str] | str, files: Mapping[str, str], **options: Any
+    ) -> subprocess.Popen[Any]:
         """Start a process inside ``namespace`` that sees that namespace's ``/sys`` and ``files`` (target path → source path)."""
         ...
 
