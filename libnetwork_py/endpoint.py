@@ -5,17 +5,19 @@ and a narrow port (`EndpointOps`) that `lifecycle/` implements. References upwar
 
 Rule: an endpoint belongs to one network for life and is joined to at most one sandbox at a time.
 
-May import: sandbox, types, errors.
+May import: sandbox, facts, types, errors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from attrs import frozen
 
-from .types import EMPTY, IPInterface, MacAddress, PortBinding
+from .facts import LinkStatistics
+from .sandbox import Sandbox
+from .types import EMPTY, IPAddress, IPInterface, MacAddress, PortBinding
 
 State = Literal["created", "joined", "deleted"]
 Verb = Literal["join", "leave", "delete", "publish", "unpublish", "update"]
@@ -69,3 +71,165 @@ class EndpointRecord:
     def state(self) -> State:
         """``joined`` while it is in a sandbox, else ``created``."""
         return "created" if self.sandbox_id is None else "joined"
+
+
+class EndpointOps(Protocol):
+    """What an `Endpoint` handle needs; `lifecycle.endpoints` implements it."""
+
+    def record(self, endpoint_id: str) -> EndpointRecord | None: ...
+    def gateways(self, endpoint_id: str) -> tuple[IPAddress, ...]: ...
+    def statistics(self, endpoint_id: str) -> LinkStatistics: ...
+    def join(self, endpoint_id: str, sandbox: Sandbox, priority: int) -> None: ...
+    def leave(self, endpoint_id: str) -> None: ...
+    def publish(self, endpoint_id: str, binding: PortBinding) -> PortBinding: ...
+    def unpublish(self, endpoint_id: str, binding: PortBinding) -> None: ...
+    def update(self, endpoint_id: str, aliases: Sequence[str] | None) -> None: ...
+    def delete(self, endpoint_id: str, *, force: bool) -> None: ...
+
+
+class Endpoint:
+    """A sandbox's foot in a network. Made by `Network.create_endpoint` or `Sandbox.connect`.
+
+    Properties say what the controller's records hold at the moment; after the endpoint was deleted, what they held last.
+    """
+
+    __slots__ = ("_ops", "_record")
+
+    def __init__(self, ops: EndpointOps, record: EndpointRecord) -> None:
+        self._ops = ops
+        self._record = record
+
+    def _now(self) -> EndpointRecord:
+        self._record = self._ops.record(self._record.id) or self._record
+        return self._record
+
+    @property
+    def id(self) -> str:
+        """64 hexadecimal digits."""
+        return self._record.id
+
+    @property
+    def name(self) -> str:
+        """Unique in its network."""
+        return self._now().name
+
+    @property
+    def network_id(self) -> str:
+        """The network it belongs to."""
+        return self._record.network_id
+
+    @property
+    def sandbox_id(self) -> str | None:
+        """The sandbox it is joined to, or ``None``."""
+        return self._now().sandbox_id
+
+    @property
+    def state(self) -> State:
+        """``created``, ``joined`` or ``deleted``."""
+        record = self._ops.record(self._record.id)
+        return record.state if record else "deleted"
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """Its addresses, IPv4 first."""
+        return tuple(interface.ip for interface in self._now().addresses)
+
+    @property
+    def mac(self) -> MacAddress | None:
+        """Its Ethernet address; ``None`` where the driver has no interface."""
+        return self._now().mac
+
+    @property
+    def gateways(self) -> tuple[IPAddress, ...]:
+        """The gateways that its network offers, at most one per family; which one a sandbox uses is `Sandbox.gateway`."""
+        return self._ops.gateways(self.id)
+
+    @property
+    def interface(self) -> str:
+        """Name of its interface inside the sandbox; empty while it is not joined."""
+        return self._now().ifname
+
+    @property
+    def ports(self) -> tuple[PortBinding, ...]:
+        """Its published ports: with the host ports they have while joined, else as they were asked for."""
+        record = self._now()
+        return record.bindings if record.sandbox_id else record.ports
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Further names of it in its network."""
+        return self._now().aliases
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels it was given."""
+        return self._now().labels
+
+    def statistics(self) -> LinkStatistics:
+        """Return byte, packet, error and drop counters of its interface.
+
+        Raises:
+            Conflict: it is not joined.
+        """
+        return self._ops.statistics(self.id)
+
+    def join(self, sandbox: Sandbox, *, priority: int = 0) -> None:
+        """Put its interface into ``sandbox``; the sandbox's gateways are elected anew.
+
+        Args:
+            sandbox: The sandbox.
+            priority: Higher wins the election.
+
+        Raises:
+            Conflict: it is joined already, or a port is taken. NotFound: the sandbox is gone.
+        """
+        self._ops.join(self.id, sandbox, priority)
+
+    def leave(self) -> None:
+        """Take its interface out of its sandbox; address and name stay its own.
+
+        Raises:
+            Conflict: it is not joined.
+        """
+        self._ops.leave(self.id)
+
+    def publish(self, port: str | int | PortBinding) -> PortBinding:
+        """Publish a port, also while joined; the result has the host port that it got.
+
+        Raises:
+            Conflict: the host port is taken. InvalidParameter: malformed. NotSupported: the driver publishes no ports.
+        """
+        return self._ops.publish(self.id, PortBinding.parse(port))
+
+    def unpublish(self, binding: str | int | PortBinding) -> None:
+        """Take back a published port.
+
+        Raises:
+            NotFound: it is not published.
+        """
+        self._ops.unpublish(self.id, PortBinding.parse(binding))
+
+    def update(self, *, aliases: Sequence[str] | None = None) -> None:
+        """Replace its aliases, also while joined."""
+        self._ops.update(self.id, aliases)
+
+    def delete(self, *, force: bool = False) -> None:
+        """Delete it and give its addresses back.
+
+        Args:
+            force: Leave the sandbox first.
+
+        Raises:
+            Conflict: it is joined and ``force`` is false.
+        """
+        self._ops.delete(self.id, force=force)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Endpoint) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        addresses = ", ".join(map(str, (each.ip for each in self._record.addresses)))
+        return f"<Endpoint {self._record.name} {self._record.state}{' ' if addresses else ''}{addresses}>"

@@ -33,6 +33,20 @@ class LinkFact:
 
 
 @frozen
+class LinkStatistics:
+    """Counters of one interface since it was made (``struct rtnl_link_stats64``)."""
+
+    rx_bytes: int
+    rx_packets: int
+    rx_errors: int
+    rx_dropped: int
+    tx_bytes: int
+    tx_packets: int
+    tx_errors: int
+    tx_dropped: int
+
+
+@frozen
 class RouteFact:
     """A unicast route of the main table. ``connected``: made by the kernel for an address (protocol ``kernel``)."""
 

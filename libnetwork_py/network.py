@@ -8,11 +8,15 @@ May import: endpoint, sandbox, labels, types, errors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from types import MappingProxyType
+from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
-from .types import EMPTY, Family, IPAddress, IPNetwork, Scope
+from .endpoint import Endpoint
+from .types import EMPTY, Family, IPAddress, IPNetwork, MacAddress, PortBinding, Scope
 
 
 @frozen
@@ -33,7 +37,7 @@ class Subnet:
     gateway: IPAddress | None = None
     gateway_reserved: bool = False
     ip_range: IPNetwork | None = None
-    aux_addresses: Mapping[str, IPAddress] = EMPTY  # type: ignore[assignment]
+    aux_addresses: Mapping[str, IPAddress] = field(factory=lambda: MappingProxyType({}))
     chosen: bool = False
 
     @property
@@ -66,3 +70,191 @@ class NetworkRecord:
     def gateway(self, family: Family) -> IPAddress | None:
         """The gateway of the first subnet of a family that has one."""
         return next((subnet.gateway for subnet in self.subnets if subnet.family == family and subnet.gateway), None)
+
+
+@frozen
+class EndpointSpec:
+    """What a caller asks of a new endpoint; see `Network.create_endpoint`."""
+
+    name: str | None = None
+    addresses: Sequence[str | IPAddress] | str | IPAddress = ()
+    mac: str | MacAddress | None = None
+    ports: Iterable[str | int | PortBinding] | str | int | PortBinding = ()
+    expose: Iterable[str | int] | str | int = ()
+    aliases: Iterable[str] | str = ()
+    dns_names: Iterable[str] | str = ()
+    sysctls: Mapping[str, object] = EMPTY
+    interface: str | None = None
+    options: Mapping[str, object] = EMPTY
+    labels: Mapping[str, object] = EMPTY
+
+
+class NetworkOps(Protocol):
+    """What a `Network` handle needs; `lifecycle.networks` implements it."""
+
+    def record(self, network_id: str) -> NetworkRecord | None: ...
+    def endpoints(self, network_id: str) -> list[Endpoint]: ...
+    def endpoint(self, network_id: str, name_or_id: str) -> Endpoint: ...
+    def create_endpoint(self, network_id: str, spec: EndpointSpec) -> Endpoint: ...
+    def update(
+        self, network_id: str, labels: Mapping[str, object] | None, options: Mapping[str, object] | None
+    ) -> None: ...
+    def delete(self, network_id: str, *, force: bool) -> None: ...
+    def inspect(self, network_id: str) -> dict[str, Any]: ...
+
+
+class Network:
+    """Endpoints that reach each other directly. Made by `NetworkController.create_network`.
+
+    Properties say what the controller's records hold at the moment; after the network was deleted, what they held last.
+    """
+
+    __slots__ = ("_ops", "_record")
+
+    def __init__(self, ops: NetworkOps, record: NetworkRecord) -> None:
+        self._ops = ops
+        self._record = record
+
+    def _now(self) -> NetworkRecord:
+        self._record = self._ops.record(self._record.id) or self._record
+        return self._record
+
+    @property
+    def id(self) -> str:
+        """64 hexadecimal digits."""
+        return self._record.id
+
+    @property
+    def name(self) -> str:
+        """Unique among the controller's networks."""
+        return self._record.name
+
+    @property
+    def driver(self) -> str:
+        """Name of its driver."""
+        return self._record.driver
+
+    @property
+    def scope(self) -> Scope:
+        """``local`` or ``global``."""
+        return self._record.scope
+
+    @property
+    def subnets(self) -> tuple[IPNetwork, ...]:
+        """Its subnets, IPv4 first."""
+        return tuple(each.subnet for each in self._record.subnets)
+
+    @property
+    def gateways(self) -> tuple[IPAddress, ...]:
+        """The gateway of each subnet that has one."""
+        return tuple(each.gateway for each in self._record.subnets if each.gateway)
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether it has IPv6."""
+        return self._record.ipv6
+
+    @property
+    def internal(self) -> bool:
+        """Whether it is cut off from the outside."""
+        return self._record.internal
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """The driver's options, as given."""
+        return self._now().options
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels it was given."""
+        return self._now().labels
+
+    @property
+    def created(self) -> datetime:
+        """When it was created, in UTC."""
+        return datetime.fromtimestamp(self._record.created, tz=timezone.utc)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return its endpoints, by name."""
+        return self._ops.endpoints(self.id)
+
+    def endpoint(self, name_or_id: str) -> Endpoint:
+        """Return one of its endpoints, by name, id, or the beginning of an id that only one has.
+
+        Raises:
+            NotFound: it has no such endpoint.
+        """
+        return self._ops.endpoint(self.id, name_or_id)
+
+    def create_endpoint(
+        self,
+        name: str | None = None,
+        *,
+        addresses: Sequence[str | IPAddress] | str | IPAddress = (),
+        mac: str | MacAddress | None = None,
+        ports: Iterable[str | int | PortBinding] | str | int | PortBinding = (),
+        expose: Iterable[str | int] | str | int = (),
+        aliases: Iterable[str] | str = (),
+        dns_names: Iterable[str] | str = (),
+        sysctls: Mapping[str, object] = EMPTY,
+        interface: str | None = None,
+        options: Mapping[str, object] = EMPTY,
+        labels: Mapping[str, object] = EMPTY,
+    ) -> Endpoint:
+        """Create an endpoint; it has its addresses from now on and no interface before it joins a sandbox.
+
+        Args:
+            name: Unique in the network; made from the id by default.
+            addresses: Addresses of the network's subnets; for a family of which none is named, a free one is chosen.
+            mac: Unicast Ethernet address; by default 02:42 and the octets of the IPv4 address.
+            ports: Ports to publish while joined, as `PortBinding` or its text.
+            expose: Ports that are served, for information: ``80``, ``53/udp``.
+            aliases: Further names in this network.
+            dns_names: Names to be found under instead of the sandbox's.
+            sysctls: ``net.X.Y.IFNAME.Z`` → value, set on its interface; ``IFNAME`` is written so.
+            interface: Name inside the sandbox; by default the lowest free ``eth`` number.
+            options: The driver's endpoint options.
+            labels: Yours, kept as text.
+
+        Raises:
+            InvalidParameter: malformed, or an address outside the subnets. Conflict: name or address in use.
+            Unavailable: the subnets are full. Forbidden: a configuration-only network.
+        """
+        spec = EndpointSpec(
+            name, addresses, mac, ports, expose, aliases, dns_names, sysctls, interface, options, labels
+        )
+        return self._ops.create_endpoint(self.id, spec)
+
+    def update(
+        self, *, labels: Mapping[str, object] | None = None, options: Mapping[str, object] | None = None
+    ) -> None:
+        """Replace the labels, or options that the driver can change while the network is in use.
+
+        Raises:
+            NotSupported: an option cannot be changed. InvalidParameter: unknown option or bad value.
+        """
+        self._ops.update(self.id, labels, options)
+
+    def delete(self, *, force: bool = False) -> None:
+        """Remove it.
+
+        Args:
+            force: Its endpoints leave and are deleted first.
+
+        Raises:
+            Conflict: it has endpoints, or another network takes its configuration from it.
+        """
+        self._ops.delete(self.id, force=force)
+
+    def inspect(self) -> dict[str, Any]:
+        """Return what ``docker network inspect`` returns for a network: plain values, ready for JSON."""
+        return self._ops.inspect(self.id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Network) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"<Network {self._record.name} {self._record.driver} {', '.join(map(str, self.subnets))}>"

@@ -3,25 +3,25 @@
 Division of labour: `SandboxRecord` is what is stored; `order` and `elect` decide, without I/O, which endpoint leads and which is
 the way out; `Sandbox` is a handle: an id and a narrow port (`SandboxOps`) that `lifecycle/` implements.
 
-May import: types, errors.
+May import: facts, types, errors.
 """
 
 from __future__ import annotations
 
-import socket as socket_module
-import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from socket import AF_INET, SOCK_STREAM
+from socket import socket as Socket  # noqa: N812 (the name of a method here)
+from subprocess import CompletedProcess, Popen
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from attrs import frozen
 
-from .types import EMPTY, FAMILIES, Family, IPAddress
+from .facts import LinkStatistics, RouteFact
+from .types import EMPTY, FAMILIES, Family, IPAddress, IPInterface, MacAddress, parse_address
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint
-    from .facts import LinkFact, RouteFact
-    from .kernel.api import LinkStatistics
     from .network import Network
 
 T = TypeVar("T")
@@ -50,6 +50,18 @@ class SandboxRecord:
     sysctls: Mapping[str, str] = EMPTY
     labels: Mapping[str, str] = EMPTY
     created: float = 0.0
+
+
+@frozen
+class Interface:
+    """An interface in a sandbox, as the kernel has it."""
+
+    name: str
+    index: int
+    mac: MacAddress | None
+    mtu: int
+    up: bool
+    addresses: tuple[IPInterface, ...]
 
 
 @frozen
@@ -91,28 +103,171 @@ def elect(candidates: Iterable[Candidate]) -> Mapping[Family, Candidate]:
 
 
 class SandboxOps(Protocol):
-    """What a `Sandbox` handle needs from the controller."""
+    """What a `Sandbox` handle needs; `lifecycle.sandboxes` implements it."""
 
-    def sandbox_record(self, sandbox_id: str) -> SandboxRecord | None: ...
-    def sandbox_endpoints(self, sandbox_id: str) -> list[Endpoint]: ...
-    def sandbox_interfaces(self, sandbox_id: str) -> list[LinkFact]: ...
-    def sandbox_routes(self, sandbox_id: str) -> list[RouteFact]: ...
-    def sandbox_gateway(self, sandbox_id: str, family: Family) -> IPAddress | None: ...
-    def sandbox_statistics(self, sandbox_id: str) -> Mapping[str, LinkStatistics]: ...
+    def record(self, sandbox_id: str) -> SandboxRecord | None: ...
+    def key(self, sandbox_id: str) -> str: ...
+    def endpoints(self, sandbox_id: str) -> list[Endpoint]: ...
+    def interfaces(self, sandbox_id: str) -> list[Interface]: ...
+    def routes(self, sandbox_id: str) -> list[RouteFact]: ...
+    def gateway(self, sandbox_id: str, family: Family) -> IPAddress | None: ...
+    def statistics(self, sandbox_id: str) -> Mapping[str, LinkStatistics]: ...
+    def files(self, sandbox_id: str) -> tuple[str, str]: ...
     def connect(self, sandbox_id: str, network: Network, priority: int, options: Mapping[str, Any]) -> Endpoint: ...
     def disconnect(self, sandbox_id: str, network: Network) -> None: ...
-    def popen(
-        self, sandbox_id: str, argv: Sequence[str] | str, options: Mapping[str, Any]
-    ) -> subprocess.Popen[Any]: ...
-    def run(
-        self, sandbox_id: str, argv: Sequence[str] | str, options: Mapping[str, Any]
-    ) -> subprocess.CompletedProcess[Any]: ...
+    def run(self, sandbox_id: str, argv: Sequence[str] | str, options: Mapping[str, Any]) -> CompletedProcess[Any]: ...
+    def popen(self, sandbox_id: str, argv: Sequence[str] | str, options: Mapping[str, Any]) -> Popen[Any]: ...
     def call(
-        self, sandbox_id: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any: ...
+        self, sandbox_id: str, function: Callable[..., T], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> T: ...
     def entered(self, sandbox_id: str) -> AbstractContextManager[None]: ...
-    def socket(self, sandbox_id: str, family: int, kind: int, protocol: int) -> socket_module.socket: ...
-    def rename_sandbox(self, sandbox_id: str, name: str) -> None: ...
-    def refresh_sandbox(self, sandbox_id: str, options: Mapping[str, Any]) -> None: ...
+    def socket(self, sandbox_id: str, family: int, kind: int, protocol: int) -> Socket: ...
+    def rename(self, sandbox_id: str, name: str) -> None: ...
+    def refresh(self, sandbox_id: str, options: Mapping[str, Any]) -> None: ...
     def add_host(self, sandbox_id: str, name: str, address: IPAddress) -> None: ...
-    def delete_sandbox(self, sandbox_id: str, force: bool) -> None: ...
+    def delete(self, sandbox_id: str, *, force: bool) -> None: ...
+
+
+class Sandbox:
+    """One network stack: a network namespace with its interfaces and routes.
+
+    Made by `NetworkController.create_sandbox`. Properties say what the controller's records hold at the moment; after the sandbox
+    was deleted, what they held last.
+    """
+
+    __slots__ = ("_ops", "_record")
+
+    def __init__(self, ops: SandboxOps, record: SandboxRecord) -> None:
+        self._ops = ops
+        self._record = record
+
+    def _now(self) -> SandboxRecord:
+        self._record = self._ops.record(self._record.id) or self._record
+        return self._record
+
+    @property
+    def id(self) -> str:
+        """64 hexadecimal digits."""
+        return self._record.id
+
+    @property
+    def name(self) -> str:
+        """Unique among the controller's sandboxes."""
+        return self._now().name
+
+    @property
+    def key(self) -> str:
+        """Path of the network namespace; ``ip netns exec`` takes its last part."""
+        return self._ops.key(self.id)
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels it was given."""
+        return self._now().labels
+
+    @property
+    def hosts(self) -> str:
+        """What its processes read as ``/etc/hosts``."""
+        return self._ops.files(self.id)[0]
+
+    @property
+    def resolv_conf(self) -> str:
+        """What its processes read as ``/etc/resolv.conf``."""
+        return self._ops.files(self.id)[1]
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the endpoints joined to it, the leading one first (the reference's order; see `order`)."""
+        return self._ops.endpoints(self.id)
+
+    def interfaces(self) -> list[Interface]:
+        """Return the interfaces in the namespace as the kernel has them now, loopback included, by index."""
+        return self._ops.interfaces(self.id)
+
+    def routes(self) -> list[RouteFact]:
+        """Return the unicast routes of the main table as the kernel has them now."""
+        return self._ops.routes(self.id)
+
+    def gateway(self, family: Family = 4) -> IPAddress | None:
+        """Return the elected gateway of a family (4 or 6), or ``None``."""
+        return self._ops.gateway(self.id, family)
+
+    def statistics(self) -> Mapping[str, LinkStatistics]:
+        """Return byte, packet, error and drop counters, by interface name."""
+        return self._ops.statistics(self.id)
+
+    def connect(self, network: Network, *, priority: int = 0, **endpoint_options: Any) -> Endpoint:
+        """Create an endpoint on ``network`` and join it, as one step: both happen or neither.
+
+        Args:
+            network: The network.
+            priority: Higher wins the election of the gateway.
+            **endpoint_options: As for `Network.create_endpoint`; the endpoint's name is the sandbox's unless given.
+
+        Raises:
+            LibnetworkError: as `Network.create_endpoint` and `Endpoint.join`.
+        """
+        return self._ops.connect(self.id, network, priority, endpoint_options)
+
+    def disconnect(self, network: Network) -> None:
+        """Leave ``network`` and delete the endpoint.
+
+        Raises:
+            Conflict: it is not connected to that network, or by more than one endpoint.
+        """
+        self._ops.disconnect(self.id, network)
+
+    def run(self, argv: Sequence[str] | str, **subprocess_options: Any) -> CompletedProcess[Any]:
+        """Run a program inside and wait for it; options and result are `subprocess.run`'s."""
+        return self._ops.run(self.id, argv, subprocess_options)
+
+    def popen(self, argv: Sequence[str] | str, **subprocess_options: Any) -> Popen[Any]:
+        """Start a program inside: it sees the sandbox's interfaces, ``/sys``, ``/etc/resolv.conf`` and ``/etc/hosts``.
+
+        Options are `subprocess.Popen`'s, all but ``preexec_fn``.
+        """
+        return self._ops.popen(self.id, argv, subprocess_options)
+
+    def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run ``function`` on a thread inside and return its result; sockets that it opens belong to the sandbox."""
+        return self._ops.call(self.id, function, args, kwargs)
+
+    def entered(self) -> AbstractContextManager[None]:
+        """Return a context manager that moves the calling thread inside for its body."""
+        return self._ops.entered(self.id)
+
+    def socket(self, family: int = AF_INET, type: int = SOCK_STREAM, proto: int = 0) -> Socket:  # noqa: A002 (socket.socket's)
+        """Open a socket of the sandbox, usable from any thread."""
+        return self._ops.socket(self.id, family, type, proto)
+
+    def add_host(self, name: str, address: str | IPAddress) -> None:
+        """Let ``name`` mean ``address`` inside the sandbox."""
+        self._ops.add_host(self.id, name, parse_address(address))
+
+    def rename(self, name: str) -> None:
+        """Change the name; the namespace keeps its path.
+
+        Raises:
+            Conflict: another sandbox has the name.
+        """
+        self._ops.rename(self.id, name)
+
+    def refresh(self, **options: Any) -> None:
+        """Change options given to `NetworkController.create_sandbox`: ``hostname``, ``domainname``, ``dns``, ``sysctls`` and so on."""
+        self._ops.refresh(self.id, options)
+
+    def delete(self, *, force: bool = False) -> None:
+        """Leave every network, delete its endpoints and remove the namespace (an adopted one stays, without what we made in it).
+
+        Args:
+            force: Also when something it depends on is missing or broken.
+        """
+        self._ops.delete(self.id, force=force)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sandbox) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"<Sandbox {self._record.name} {self._record.key or 'host'}>"

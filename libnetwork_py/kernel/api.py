@@ -13,26 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
-from attrs import frozen
-
 from ..desired import Change, Word
-from ..facts import Facts
+from ..facts import Facts, LinkStatistics
 
 T = TypeVar("T")
-
-
-@frozen
-class LinkStatistics:
-    """Counters of one interface since it was made (``struct rtnl_link_stats64``)."""
-
-    rx_bytes: int
-    rx_packets: int
-    rx_errors: int
-    rx_dropped: int
-    tx_bytes: int
-    tx_packets: int
-    tx_errors: int
-    tx_dropped: int
 
 
 class Kernel(Protocol):

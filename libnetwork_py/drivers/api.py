@@ -1,0 +1,153 @@
+"""The contract between the library and a network driver.
+
+A driver is a class, found through the entry-point group ``libnetwork_py.drivers`` and made without arguments. It answers four
+questions, and the answers are frozen values:
+
+* ``check_network`` / ``check_endpoint``: may this exist? Raise before anything was touched, or return the record, completed.
+* ``describe_network`` / ``describe_endpoint``: what should exist for it? Asked again after a restart, for drift and for dry
+  runs, so the answer depends on the arguments alone, and asking costs nothing.
+
+Making, undoing, repairing and removing what is described is the library's business. `Driver` has a default for everything.
+
+May import: desired, facts, network, endpoint, sandbox, types, errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol, runtime_checkable
+
+from attrs import frozen
+
+from ..desired import Description, Table
+from ..endpoint import EndpointRecord
+from ..facts import Facts
+from ..network import NetworkRecord
+from ..sandbox import SandboxRecord
+from ..types import Family, IPAddress, Scope
+
+API_VERSION = 1
+"""Version of this contract. A driver may state the one it was written for as ``api_version``."""
+
+OptionType = Literal["text", "boolean", "integer", "address", "interface"]
+
+
+@frozen
+class Option:
+    """One option of a driver: the key that users write, its type, its default as text, and what it does.
+
+    ``where``: given to a network or to an endpoint. ``changeable``: also while the network is in use. ``choices``: allowed texts.
+    """
+
+    key: str
+    type: OptionType
+    default: str
+    doc: str
+    where: Literal["network", "endpoint"] = "network"
+    changeable: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@frozen
+class Capability:
+    """What a driver is like.
+
+    Attributes:
+        scope: ``local``: a network is known to one host; ``global``: to every host of the cluster.
+        addresses: Its networks have subnets and its endpoints addresses; without, IPAM is not asked.
+        ports: Its endpoints can publish ports.
+        host_only: Its endpoints join the host's own sandbox and no other.
+        singleton: At most one network of this driver per controller.
+    """
+
+    scope: Scope = "local"
+    addresses: bool = True
+    ports: bool = False
+    host_only: bool = False
+    singleton: bool = False
+
+
+@frozen
+class Surroundings:
+    """What a driver may look at to decide: a snapshot of the host and the other networks of the same driver."""
+
+    facts: Facts
+    networks: Sequence[NetworkRecord] = ()
+
+
+@frozen
+class Context:
+    """What a description may refer to: the controller's firewall table, and what the host had before us (``sysctls``)."""
+
+    table: Table
+    sysctls: Mapping[str, str]
+
+
+@frozen
+class Attachment:
+    """An endpoint inside a sandbox: the driver's words, and the gateways that it offers the sandbox, at most one per family.
+
+    The library adds to them what is the same for every driver: the endpoint's addresses on its interface, its sysctls, and the
+    default routes through the gateways that win the election.
+    """
+
+    words: Description = ()
+    gateways: tuple[IPAddress, ...] = ()
+
+
+@runtime_checkable
+class NetworkDriver(Protocol):
+    """The methods of a driver; see the module's text and `Driver`, which has them all."""
+
+    capability: Capability
+    options: Sequence[Option]
+
+    def check_network(self, network: NetworkRecord, surroundings: Surroundings) -> NetworkRecord: ...
+    def describe_network(self, network: NetworkRecord, context: Context) -> Description: ...
+    def check_endpoint(self, network: NetworkRecord, endpoint: EndpointRecord) -> EndpointRecord: ...
+    def describe_endpoint(
+        self, network: NetworkRecord, endpoint: EndpointRecord, sandbox: SandboxRecord, context: Context
+    ) -> Attachment: ...
+    def interface_prefix(self, network: NetworkRecord) -> str: ...
+    def gateway_families(self, network: NetworkRecord) -> tuple[Family, ...]: ...
+
+
+class Driver:
+    """A driver that makes nothing; derive from it and say what is different."""
+
+    capability = Capability()
+    options: Sequence[Option] = ()
+
+    def check_network(self, network: NetworkRecord, surroundings: Surroundings) -> NetworkRecord:
+        """Return the record of a network about to be created, completed where the driver decides something once.
+
+        Raises:
+            LibnetworkError: it cannot be; nothing has been touched.
+        """
+        return network
+
+    def describe_network(self, network: NetworkRecord, context: Context) -> Description:
+        """Return what exists for a network, without its endpoints."""
+        return ()
+
+    def check_endpoint(self, network: NetworkRecord, endpoint: EndpointRecord) -> EndpointRecord:
+        """Return the record of an endpoint about to be created or changed, completed; it has its addresses already.
+
+        Raises:
+            LibnetworkError: it cannot be; nothing has been touched.
+        """
+        return endpoint
+
+    def describe_endpoint(
+        self, network: NetworkRecord, endpoint: EndpointRecord, sandbox: SandboxRecord, context: Context
+    ) -> Attachment:
+        """Return what exists for an endpoint joined to a sandbox. ``endpoint.ifname`` is its interface there."""
+        return Attachment()
+
+    def interface_prefix(self, network: NetworkRecord) -> str:
+        """Return the prefix of interface names inside a sandbox (``eth``); empty: endpoints have no interface."""
+        return "eth"
+
+    def gateway_families(self, network: NetworkRecord) -> tuple[Family, ...]:
+        """Return the families for which the network itself needs a gateway address."""
+        return (4, 6)

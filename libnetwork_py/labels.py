@@ -1,0 +1,27 @@
+"""Option and label keys, Docker's own, in one place. No parsing here: a driver's ``options.py`` gives each its type and meaning.
+
+May import: nothing of this package.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PREFIX: Final = "com.docker.network"
+
+DRIVER_MTU: Final = f"{PREFIX}.driver.mtu"
+CONTAINER_IFACE_PREFIX: Final = f"{PREFIX}.container_iface_prefix"
+HOST_IPV4: Final = f"{PREFIX}.host_ipv4"
+HOST_IPV6: Final = f"{PREFIX}.host_ipv6"
+
+BRIDGE_NAME: Final = f"{PREFIX}.bridge.name"
+BRIDGE_ENABLE_IP_MASQUERADE: Final = f"{PREFIX}.bridge.enable_ip_masquerade"
+BRIDGE_ENABLE_ICC: Final = f"{PREFIX}.bridge.enable_icc"
+BRIDGE_HOST_BINDING_IPV4: Final = f"{PREFIX}.bridge.host_binding_ipv4"
+
+ENDPOINT_IFNAME: Final = f"{PREFIX}.endpoint.ifname"
+ENDPOINT_MACADDRESS: Final = f"{PREFIX}.endpoint.macaddress"
+
+IPAM_REQUEST_ADDRESS_TYPE: Final = "RequestAddressType"
+IPAM_GATEWAY: Final = f"{PREFIX}.gateway"
+IPAM_SERIAL: Final = f"{PREFIX}.ipam.serial"

@@ -1,0 +1,128 @@
+"""A group of entry points, by name: found without loading, loaded when asked for, checked then.
+
+A broken plug-in is an error that names it and its distribution, raised to whoever asks for it and to nobody else.
+
+May import: errors.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar, cast
+
+from attrs import frozen
+
+from ..errors import Forbidden, Internal, LibnetworkError, NotFound
+
+T = TypeVar("T")
+
+
+@frozen
+class PluginInfo:
+    """One plug-in: its name, the distribution it came with, and what is wrong with it, if it was tried and failed."""
+
+    name: str
+    distribution: str
+    version: str
+    error: str = ""
+
+
+class Registry(Generic[T]):
+    """The plug-ins of one entry-point group.
+
+    Args:
+        group: The entry-point group, ``libnetwork_py.drivers``.
+        kind: What the plug-ins are, for messages: ``driver``.
+        contract: A runtime-checkable protocol that an instance must meet.
+        blocked: Names that must not be loaded.
+    """
+
+    def __init__(self, group: str, kind: str, contract: type[T], blocked: Collection[str] = ()) -> None:
+        self._group, self._kind, self._contract, self._blocked = group, kind, contract, frozenset(blocked)
+        self._loaded: dict[str, T] = {}
+        self._found: dict[str, EntryPoint] | None = None
+        self._errors: dict[str, str] = {}
+
+    def register(self, name: str, plugin: T) -> None:
+        """Use ``plugin`` under ``name`` without an entry point, before any entry point of that name."""
+        self._loaded[name] = plugin
+
+    def names(self) -> list[str]:
+        """Return every name that can be asked for."""
+        return sorted((set(self._entry_points()) | set(self._loaded)) - self._blocked)
+
+    def get(self, name: str) -> T:
+        """Return the plug-in of a name, made once.
+
+        Raises:
+            NotFound: no such plug-in; the message lists those installed.
+            Forbidden: it is blocked by configuration.
+            Internal: it cannot be loaded or does not keep the contract; the message names its distribution.
+        """
+        if name in self._blocked:
+            raise Forbidden(f"{self._kind} {name!r} is blocked by configuration", code="plugin_blocked", name=name)
+        if name not in self._loaded:
+            entry_point = self._entry_points().get(name)
+            if entry_point is None:
+                raise self._unknown(name)
+            self._loaded[name] = self._load(entry_point)
+        return self._loaded[name]
+
+    def info(self) -> list[PluginInfo]:
+        """Return every plug-in with its distribution; nothing is loaded for it."""
+        return [self._info(name) for name in self.names()]
+
+    def _info(self, name: str) -> PluginInfo:
+        distribution, version = _distribution(self._entry_points().get(name))
+        return PluginInfo(name, distribution, version, self._errors.get(name, ""))
+
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        if self._found is None:
+            self._found = {entry_point.name: entry_point for entry_point in entry_points(group=self._group)}
+        return self._found
+
+    def _load(self, entry_point: EntryPoint) -> T:
+        name, (distribution, version) = entry_point.name, _distribution(entry_point)
+        try:
+            plugin = entry_point.load()()
+        except LibnetworkError:
+            raise
+        except Exception as error:  # whatever a stranger's code raises while it is loaded
+            self._errors[name] = f"{type(error).__name__}: {error}"
+            raise Internal(
+                f"{self._kind} {name!r} of {distribution} {version} cannot be loaded: {self._errors[name]}",
+                code="plugin_broken", name=name, distribution=distribution,
+            ) from error  # fmt: skip
+        if not isinstance(plugin, self._contract):
+            missing = [part for part in _members(self._contract) if not hasattr(plugin, part)]
+            self._errors[name] = f"lacks {', '.join(missing)}"
+            raise Internal(
+                f"{self._kind} {name!r} of {distribution} {version} does not keep the contract "
+                f"{self._contract.__module__}.{self._contract.__name__}: it {self._errors[name]}",
+                code="plugin_broken", name=name, distribution=distribution,
+            )  # fmt: skip
+        return plugin
+
+    def _unknown(self, name: str) -> NotFound:
+        near = difflib.get_close_matches(name, self.names(), n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        return NotFound(
+            f"no {self._kind} {name!r}{hint}: installed are {', '.join(self.names())}; others come with the packages that provide them",
+            code=f"unknown_{self._kind.replace(' ', '_')}", name=name, installed=self.names(),
+        )  # fmt: skip
+
+
+def _members(contract: type[object]) -> list[str]:
+    return sorted(cast("frozenset[str]", getattr(contract, "__protocol_attrs__", None) or _annotations(contract)))
+
+
+def _annotations(contract: type[object]) -> frozenset[str]:
+    own = {name for name in vars(contract) if not name.startswith("_")}
+    return frozenset(own | set(getattr(contract, "__annotations__", {})))
+
+
+def _distribution(entry_point: EntryPoint | None) -> tuple[str, str]:
+    distribution = entry_point.dist if entry_point else None
+    return (distribution.name, distribution.version) if distribution else ("(registered by the program)", "")
