@@ -134,8 +134,10 @@ def _difference(word: Word, facts: Facts) -> str | None:
             elements = table.sets.get(word.set.name) if table else None
             if elements is None or word.fields not in elements:
                 return ""
-            value = elements[word.fields]
-            return None if value == word.value else f"leads to {value}"
+            leads_to = elements[word.fields]
+            return None if leads_to == word.value else f"leads to {leads_to}"
+        case _:
+            pass
     inside = facts.namespaces.get(word.namespace)
     if inside is None:
         return ""

@@ -9,7 +9,7 @@ May import: endpoint, sandbox, labels, types, errors.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -70,6 +70,28 @@ class NetworkRecord:
     def gateway(self, family: Family) -> IPAddress | None:
         """The gateway of the first subnet of a family that has one."""
         return next((subnet.gateway for subnet in self.subnets if subnet.family == family and subnet.gateway), None)
+
+
+@frozen
+class NetworkSpec:
+    """What a caller asks of a new network; see `NetworkController.create_network`."""
+
+    name: str
+    driver: str = "bridge"
+    subnets: Sequence[str | IPNetwork] | str | IPNetwork = ()
+    gateways: Sequence[str | IPAddress] | str | IPAddress = ()
+    ip_ranges: Sequence[str | IPNetwork] | str | IPNetwork = ()
+    aux_addresses: Mapping[str, str | IPAddress] = field(factory=dict)
+    ipv4: bool = True
+    ipv6: bool = False
+    internal: bool = False
+    attachable: bool = False
+    options: Mapping[str, object] = EMPTY
+    labels: Mapping[str, object] = EMPTY
+    ipam: str = "default"
+    ipam_options: Mapping[str, object] = EMPTY
+    config_from: str | None = None
+    config_only: bool = False
 
 
 @frozen
@@ -172,7 +194,7 @@ class Network:
     @property
     def created(self) -> datetime:
         """When it was created, in UTC."""
-        return datetime.fromtimestamp(self._record.created, tz=timezone.utc)
+        return datetime.fromtimestamp(self._record.created, tz=UTC)
 
     def endpoints(self) -> list[Endpoint]:
         """Return its endpoints, by name."""

@@ -15,7 +15,7 @@ from socket import socket as Socket  # noqa: N812 (the name of a method here)
 from subprocess import CompletedProcess, Popen
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from .facts import LinkStatistics, RouteFact
 from .types import EMPTY, FAMILIES, Family, IPAddress, IPInterface, MacAddress, parse_address
@@ -50,6 +50,22 @@ class SandboxRecord:
     sysctls: Mapping[str, str] = EMPTY
     labels: Mapping[str, str] = EMPTY
     created: float = 0.0
+
+
+@frozen
+class SandboxSpec:
+    """What a caller asks of a new sandbox; see `NetworkController.create_sandbox`."""
+
+    name: str
+    netns: str | int | None = None
+    hostname: str | None = None
+    domainname: str | None = None
+    dns: Iterable[str | IPAddress] | str | IPAddress = ()
+    dns_search: Iterable[str] | str = ()
+    dns_options: Iterable[str] | str = ()
+    extra_hosts: Mapping[str, str | IPAddress] = field(factory=dict)
+    sysctls: Mapping[str, object] = EMPTY
+    labels: Mapping[str, object] = EMPTY
 
 
 @frozen

@@ -12,10 +12,9 @@ import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from types import MappingProxyType
-from typing import Literal, TypeAlias, TypeVar, cast
+from typing import Any, Literal, Self, TypeAlias, cast
 
 from attrs import evolve, frozen
-from typing_extensions import Self
 
 from .errors import InvalidParameter
 
@@ -28,8 +27,6 @@ Scope: TypeAlias = Literal["local", "global"]
 
 PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "sctp")
 FAMILIES: tuple[Family, ...] = (4, 6)
-
-_T = TypeVar("_T")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 INTERFACE_NAME_MAX = 15
@@ -44,7 +41,7 @@ def check_name(kind: str, name: str) -> str:
     Raises:
         InvalidParameter: ``name`` is empty or has another character.
     """
-    if not isinstance(name, str) or not NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):  # type: ignore[redundant-expr] # not every caller is checked
         raise InvalidParameter(
             f"invalid {kind} name {name!r}: use 1 to 128 letters, digits, '_', '.' and '-', beginning with a letter or digit",
             code="invalid_name",
@@ -146,15 +143,15 @@ def parse_network(text: str | IPNetwork, what: str = "subnet") -> IPNetwork:
         ) from None
 
 
-def as_tuple(value: _T | Iterable[_T]) -> tuple[_T, ...]:
+def as_tuple(value: object) -> tuple[Any, ...]:
     """Return the items of ``value``; one item given bare (text, address, network, binding) counts as one.
 
-    So ``subnets="10.0.0.0/24"`` means what it says instead of eleven one-letter subnets.
+    So ``subnets="10.0.0.0/24"`` means what it says instead of eleven one-letter subnets. What the items are is for the caller to check.
     """
     scalar = (str, bytes, IPv4Address, IPv6Address, IPv4Network, IPv6Network, PortBinding)
     if isinstance(value, scalar) or not isinstance(value, Iterable):
-        return (cast(_T, value),)
-    return tuple(cast("Iterable[_T]", value))
+        return (value,)
+    return tuple(value)
 
 
 EMPTY: Mapping[str, str] = MappingProxyType({})

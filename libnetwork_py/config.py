@@ -1,0 +1,60 @@
+"""What a caller may configure of a controller, checked.
+
+May import: types, errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from attrs import field, fields, frozen
+
+from .errors import InvalidParameter
+from .types import IPNetwork, parse_network
+
+
+def _pools(value: Sequence[tuple[str | IPNetwork, int]]) -> tuple[tuple[IPNetwork, int], ...]:
+    pools = tuple((parse_network(base, "address pool"), int(size)) for base, size in value)
+    for base, size in pools:
+        if not base.prefixlen <= size <= base.max_prefixlen:
+            raise InvalidParameter(
+                f"address pool {base} cannot be cut into networks of /{size}",
+                code="invalid_pool",
+                pool=str(base),
+                size=size,
+            )
+    return pools
+
+
+@frozen(kw_only=True)
+class ControllerConfig:
+    """Configuration of a `NetworkController`.
+
+    Attributes:
+        address_pools: Predefined pools to choose subnets from: a base network and the prefix length of each subnet. Default: the
+            reference's 31 networks of 172.17.0.0/16 to 192.168.240.0/20.
+        blocked_plugins: Names of drivers and IPAMs that must not be loaded.
+        lock_timeout: Seconds to wait for another thread or process that is changing the same state directory.
+    """
+
+    address_pools: tuple[tuple[IPNetwork, int], ...] = field(default=(), converter=_pools)
+    blocked_plugins: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    lock_timeout: float = 60.0
+
+    @classmethod
+    def of(cls, value: ControllerConfig | Mapping[str, object] | None) -> ControllerConfig:
+        """Return a configuration for one, a mapping of its fields, or ``None``.
+
+        Raises:
+            InvalidParameter: unknown field or bad value.
+        """
+        if isinstance(value, ControllerConfig):
+            return value
+        known = {attribute.name for attribute in fields(cls)}
+        unknown = set(value or ()) - known
+        if unknown:
+            raise InvalidParameter(
+                f"unknown configuration {', '.join(sorted(map(repr, unknown)))}: it knows {', '.join(sorted(known))}",
+                code="unknown_configuration", names=sorted(unknown),
+            )  # fmt: skip
+        return cls(**(value or {}))  # type: ignore[arg-type]  # the converters check each value

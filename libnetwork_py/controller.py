@@ -1,0 +1,466 @@
+"""The front door, and the one place that picks implementations.
+
+Division of labour: `NetworkController` turns calls into the use cases of `lifecycle/`, and chooses store, kernel, drivers and IPAM
+for them. It decides nothing else.
+
+May import: everything below; implementations inside functions, when they are needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from attrs import asdict, frozen
+
+from .config import ControllerConfig
+from .endpoint import Endpoint
+from .errors import Conflict, InvalidParameter, LibnetworkError, NotFound, NotSupported
+from .lifecycle.endpoints import Endpoints
+from .lifecycle.engine import Engine
+from .lifecycle.env import Env
+from .lifecycle.events import Events
+from .lifecycle.information import Info, gather
+from .lifecycle.networks import Networks
+from .lifecycle.plan import Plan, planning
+from .lifecycle.reconcile import Report, reconcile
+from .lifecycle.removal import Pruned, prune_networks, remove_everything
+from .lifecycle.sandboxes import Sandboxes
+from .lifecycle.selection import select
+from .network import Network, NetworkSpec
+from .sandbox import Sandbox, SandboxSpec
+from .store.api import Store, Write
+from .types import EMPTY, IPAddress, IPNetwork
+
+if TYPE_CHECKING:
+    from .kernel.api import Kernel
+
+IDENTITY = "controller"
+"""Key of the controller's own document."""
+
+
+@frozen
+class Identity:
+    """What a state directory says of its controller. ``host``: path of the host's namespace, empty for the machine's own."""
+
+    id: str
+    host: str
+    created: float
+
+
+class NetworkController:
+    """Makes networks and sandboxes, and keeps them.
+
+    Args:
+        state_dir: Directory of its records; made if absent. Default: ``/var/lib/libnetwork_py`` for root, else
+            ``$XDG_STATE_HOME/libnetwork_py``. Several controllers, also of several processes, may share one.
+        host: The namespace that plays the host: a `Sandbox`, the path of a namespace, or ``None`` for the caller's own.
+        cluster: URL of a cluster's store, for networks of global scope.
+        config: A `ControllerConfig` or a mapping of its fields.
+
+    What the records describe and the kernel lacks, after a reboot for example, is made again before the constructor returns.
+
+    Raises:
+        Forbidden: privilege is missing, or the directory is unsafe. Unavailable: the directory's database is damaged or newer.
+        InvalidParameter: ``host`` is no network namespace. Conflict: the directory belongs to another host.
+    """
+
+    def __init__(
+        self,
+        state_dir: str | os.PathLike[str] | None = None,
+        *,
+        host: Sandbox | str | os.PathLike[str] | None = None,
+        cluster: str | None = None,
+        config: ControllerConfig | Mapping[str, object] | None = None,
+    ) -> None:
+        from .kernel.linux import LinuxKernel
+        from .store.directory import open_directory
+        from .store.sqlite import SqliteStore
+
+        settings = _settings(cluster, config)
+        path = _host_path(host)
+        kernel = LinuxKernel(path or None)
+        directory = open_directory(Path(state_dir) if state_dir is not None else None)
+        self._open(SqliteStore(directory), kernel, path, settings, directory)
+        _sweep()
+
+    @classmethod
+    def temporary(
+        cls,
+        *,
+        host: Sandbox | str | os.PathLike[str] | None = None,
+        cluster: str | None = None,
+        config: ControllerConfig | Mapping[str, object] | None = None,
+    ) -> Self:
+        """Return a controller whose networks and sandboxes go when it is closed.
+
+        If its process dies first, the next controller to start, or `prune`, removes them. Arguments and errors are the
+        constructor's.
+        """
+        from .kernel.linux import LinuxKernel
+        from .store.directory import temporary_directory
+        from .store.sqlite import SqliteStore
+
+        settings = _settings(cluster, config)
+        path = _host_path(host)
+        kernel = LinuxKernel(path or None)
+        _sweep()
+        controller = cls.__new__(cls)
+        directory = temporary_directory()
+        controller._open(SqliteStore(directory.path), kernel, path, settings, directory.path)
+        controller._temporary = directory
+        return controller
+
+    @classmethod
+    def over(
+        cls,
+        store: Store,
+        kernel: Kernel,
+        *,
+        config: ControllerConfig | Mapping[str, object] | None = None,
+    ) -> Self:
+        """Return a controller over a given store and kernel, such as those of `libnetwork_py.testing`."""
+        controller = cls.__new__(cls)
+        controller._open(store, kernel, "", ControllerConfig.of(config), None)
+        return controller
+
+    def _open(self, store: Store, kernel: Kernel, host: str, config: ControllerConfig, directory: Path | None) -> None:
+        self._closed = False
+        self._temporary: Any = None
+        self._pid = os.getpid()
+        self._directory = directory
+        self._store, self._kernel = store, kernel
+        self._events: list[Events] = []
+        identity = _identity(store, host, config)
+        self._env = _env(identity, store, kernel, config)
+        self._engine = Engine(self._env)
+        self._endpoints = Endpoints(self._engine)
+        self._networks = Networks(self._engine, self._endpoints)
+        self._sandboxes = Sandboxes(self._engine, self._endpoints, host or f"/proc/{os.getpid()}/ns/net")
+        self._engine.load()
+        if self._engine.state.networks or self._engine.state.sandboxes:
+            reconcile(self._engine, repair=True)
+
+    # Networks and sandboxes
+
+    def create_network(
+        self,
+        name: str,
+        driver: str = "bridge",
+        *,
+        subnets: Sequence[str | IPNetwork] | str | IPNetwork = (),
+        gateways: Sequence[str | IPAddress] | str | IPAddress = (),
+        ip_ranges: Sequence[str | IPNetwork] | str | IPNetwork = (),
+        aux_addresses: Mapping[str, str | IPAddress] = EMPTY,
+        ipv4: bool = True,
+        ipv6: bool = False,
+        internal: bool = False,
+        attachable: bool = False,
+        options: Mapping[str, object] = EMPTY,
+        labels: Mapping[str, object] = EMPTY,
+        ipam: str = "default",
+        ipam_options: Mapping[str, object] = EMPTY,
+        config_from: str | None = None,
+        config_only: bool = False,
+    ) -> Network:
+        """Create a network.
+
+        Args:
+            name: Unique among the controller's networks.
+            driver: Name of a driver.
+            subnets: ``10.1.0.0/16``, ``fd00:1::/64``; for a family without one, IPAM chooses. An IPv6 subnet turns IPv6 on.
+            gateways: The network's own address in a subnet; the first free one by default.
+            ip_ranges: Part of a subnet that endpoints' addresses are chosen from.
+            aux_addresses: Name → address, kept back.
+            ipv4: Whether it has IPv4; ``ipv6``: likewise.
+            ipv6: See ``ipv4``.
+            internal: Cut off from the outside and from other networks.
+            attachable: Kept for Docker's sake; any sandbox may join.
+            options: The driver's, by Docker's keys.
+            labels: Yours, kept as text.
+            ipam: Name of an IPAM driver; ``ipam_options``: its options.
+            ipam_options: See ``ipam``.
+            config_from: Name of a configuration-only network to take all of the above from.
+            config_only: Only a configuration for others to take.
+
+        Raises:
+            Conflict: the name, a subnet or the bridge's name is taken. InvalidParameter: malformed or unknown.
+            NotFound: no such driver. Unavailable: no subnet is left. Forbidden: what the driver or Docker's model excludes.
+        """
+        spec = NetworkSpec(
+            name, driver, subnets, gateways, ip_ranges, aux_addresses, ipv4, ipv6, internal, attachable,
+            options, labels, ipam, ipam_options, config_from, config_only,
+        )  # fmt: skip
+        return self._networks.create(spec)
+
+    def create_sandbox(
+        self,
+        name: str,
+        *,
+        netns: str | os.PathLike[str] | int | None = None,
+        hostname: str | None = None,
+        domainname: str | None = None,
+        dns: Sequence[str | IPAddress] | str | IPAddress = (),
+        dns_search: Sequence[str] | str = (),
+        dns_options: Sequence[str] | str = (),
+        extra_hosts: Mapping[str, str | IPAddress] = EMPTY,
+        sysctls: Mapping[str, object] = EMPTY,
+        labels: Mapping[str, object] = EMPTY,
+    ) -> Sandbox:
+        """Create a sandbox: a named network namespace, its loopback up.
+
+        Args:
+            name: Unique among the controller's sandboxes; also its name for ``ip netns``, unless somebody has that.
+            netns: Adopt an existing namespace instead: its path, the pid of a process in it, or ``"host"`` for the host's own.
+            hostname: The sandbox's own name; ``name`` by default. ``domainname``: appended to it.
+            domainname: See ``hostname``.
+            dns: Addresses of name servers; ``dns_search``, ``dns_options``: the other lines of ``resolv.conf``.
+            dns_search: See ``dns``.
+            dns_options: See ``dns``.
+            extra_hosts: Name → address, for ``/etc/hosts``.
+            sysctls: ``net.…`` → value, set inside.
+            labels: Yours, kept as text.
+
+        Raises:
+            Conflict: the name or the namespace is another sandbox's. NotFound: no such path or process.
+            InvalidParameter: malformed, or the path is no network namespace.
+        """
+        where = netns if netns is None or isinstance(netns, int) else os.fspath(netns)
+        spec = SandboxSpec(
+            name, where, hostname, domainname, dns, dns_search, dns_options, extra_hosts, sysctls, labels
+        )
+        return self._sandboxes.create(spec)
+
+    def network(self, name_or_id: str) -> Network:
+        """Return a network by name, id, or the beginning of an id that only one has.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with self._engine.reading() as state:
+            return self._networks.handle(state.network(name_or_id))
+
+    def networks(self, **filters: object) -> list[Network]:
+        """Return the networks, by name.
+
+        Args:
+            **filters: Field → value (``driver="bridge"``, ``internal=True``), and ``label="key"`` or ``label="key=value"``.
+
+        Raises:
+            InvalidParameter: unknown field.
+        """
+        with self._engine.reading() as state:
+            return [self._networks.handle(each) for each in select(state.networks.values(), filters)]
+
+    def sandbox(self, name_or_id: str) -> Sandbox:
+        """Return a sandbox, likewise.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with self._engine.reading() as state:
+            return self._sandboxes.handle(state.sandbox(name_or_id))
+
+    def sandboxes(self, **filters: object) -> list[Sandbox]:
+        """Return the sandboxes, by name; filters as for `networks`."""
+        with self._engine.reading() as state:
+            return [self._sandboxes.handle(each) for each in select(state.sandboxes.values(), filters)]
+
+    def endpoint(self, id: str) -> Endpoint:  # noqa: A002 (the public name)
+        """Return an endpoint by id, or the beginning of an id that only one has.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with self._engine.reading() as state:
+            found = [each for each in state.endpoints.values() if each.id.startswith(id or "-")]
+            if len(found) != 1:
+                raise NotFound(f"endpoint {id!r} not found or ambiguous", code="no_such_endpoint", id=id)
+            return self._endpoints.handle(found[0])
+
+    # Many at once
+
+    @contextmanager
+    def batch(self) -> Iterator[Self]:
+        """Return a context manager: what is asked for inside is made when it ends, together, or not at all.
+
+        Handles made inside are complete but for the kernel's part: names, ids and addresses are final.
+
+        Raises:
+            Conflict: another batch or plan is open in this thread.
+        """
+        with self._engine.transaction("batch"):
+            yield self
+
+    @contextmanager
+    def plan(self) -> Iterator[Plan]:
+        """Return a context manager like `batch` that touches nothing: afterwards ``plan.text`` says what would be done."""
+        with planning(self._engine) as plan:
+            yield plan
+
+    # Upkeep
+
+    def reconcile(self, *, repair: bool = True) -> Report:
+        """Compare what should exist with the kernel, and mend it.
+
+        Args:
+            repair: False: only list.
+        """
+        return reconcile(self._engine, repair=repair)
+
+    def prune(self) -> Pruned:
+        """Remove networks without endpoints, and what temporary controllers whose process died have left."""
+        return Pruned(prune_networks(self._engine), _sweep())
+
+    def events(self, *, since: float | datetime | None = None) -> Events:
+        """Return an iterator of what happens from now on, in every process that shares the state directory.
+
+        Args:
+            since: Number of an event, to go on after it; or a time (a ``datetime``, or seconds since the epoch as a float).
+        """
+        events = Events(self._store, self._since(since), self._engine.committed)
+        self._events.append(events)
+        return events
+
+    def info(self) -> Info:
+        """Return versions, kernel features, drivers with their distributions, backends, privilege mode and warnings."""
+        return gather(self._engine, self._directory)
+
+    def close(self) -> None:
+        """Give back threads and files; what a temporary controller made goes, what another made stays."""
+        if self._closed:
+            return
+        self._closed = True
+        for events in self._events:
+            events.close()
+        try:
+            if self._temporary is not None and os.getpid() == self._pid:
+                remove_everything(self._engine, self._sandboxes, self._endpoints)
+        finally:
+            self._env.ports.close()
+            self._store.close()
+            self._kernel.close()
+        if self._temporary is not None and os.getpid() == self._pid:
+            self._temporary.remove()
+
+    def _since(self, since: float | datetime | None) -> int:
+        if isinstance(since, int) and not isinstance(since, bool):
+            return since
+        moment = since.timestamp() if isinstance(since, datetime) else since
+        last = 0
+        while batch := self._store.events(last):
+            for number, document in batch:
+                if moment is not None and json.loads(document)["time"] > moment:
+                    return last
+                last = number
+        return last
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        where = "temporary" if self._temporary is not None else str(self._directory or "in memory")
+        return f"<NetworkController {self._env.id[:12]} {where}>"
+
+
+def _settings(cluster: str | None, config: ControllerConfig | Mapping[str, object] | None) -> ControllerConfig:
+    if cluster is not None:
+        raise NotSupported(
+            f"cluster {cluster!r}: networks of global scope are not built yet", code="no_cluster", cluster=cluster
+        )
+    return ControllerConfig.of(config)
+
+
+def _host_path(host: Sandbox | str | os.PathLike[str] | None) -> str:
+    if host is None:
+        return ""
+    if isinstance(host, Sandbox):
+        return host.key
+    if isinstance(host, (str, os.PathLike)):
+        return os.path.abspath(os.fspath(host))
+    raise InvalidParameter(
+        f"host is a Sandbox, the path of a network namespace or None, not {type(host).__name__}", code="invalid_host"
+    )
+
+
+def _identity(store: Store, host: str, config: ControllerConfig) -> Identity:
+    """Return what the store says of its controller; say it in a new one."""
+    with store.exclusive(config.lock_timeout):
+        for item in store.items(IDENTITY):
+            identity = Identity(**json.loads(item.document))
+            if identity.host != host:
+                raise Conflict(
+                    f"this state directory belongs to the host {identity.host or 'of the machine'}, not {host or 'the machine'}: "
+                    "use another directory, or that host",
+                    code="other_host", host=identity.host,
+                )  # fmt: skip
+            return identity
+        identity = Identity(secrets.token_hex(32), host, time.time())
+        store.commit([Write(IDENTITY, json.dumps(asdict(identity)).encode(), expected=0)])
+        return identity
+
+
+def _env(identity: Identity, store: Store, kernel: Kernel, config: ControllerConfig) -> Env:
+    from .desired import HOST
+    from .drivers.api import NetworkDriver
+    from .firewall.table import table
+    from .ipam.api import IpamDriver
+    from .plugins.registry import Registry
+    from .ports.reservations import Reservations
+
+    drivers = Registry("libnetwork_py.drivers", "driver", NetworkDriver, config.blocked_plugins)  # type: ignore[type-abstract]
+    ipams = Registry("libnetwork_py.ipam", "IPAM driver", IpamDriver, config.blocked_plugins)  # type: ignore[type-abstract]
+    if config.address_pools:
+        from .ipam.default import DefaultIpam
+
+        ipams.register("default", DefaultIpam(config.address_pools))
+    ports = Reservations(lambda family, kind, protocol: kernel.socket(HOST, family, kind, protocol))
+    return Env(
+        identity.id, store, kernel, drivers, ipams, ports, table(HOST, f"libnetwork_py_{identity.id[:8]}"), config
+    )
+
+
+def _sweep() -> tuple[str, ...]:
+    """Remove what temporary controllers whose process died have left; return their directories."""
+    from .store.directory import dead_temporaries
+
+    swept = []
+    for directory in dead_temporaries():
+        with suppress(LibnetworkError, OSError, ExceptionGroup):
+            _remove_dead(directory)
+            swept.append(str(directory))
+    return tuple(swept)
+
+
+def _remove_dead(directory: Path) -> None:
+    from .kernel.linux import LinuxKernel
+    from .store.sqlite import SqliteStore
+
+    store = SqliteStore(directory)
+    documents = [json.loads(item.document) for item in store.items(IDENTITY)]
+    host = documents[0]["host"] if documents else ""
+    try:
+        kernel = LinuxKernel(host or None)
+    except LibnetworkError:  # the host's namespace is gone with everything in it; the sandboxes' are not
+        kernel = LinuxKernel(None)
+    controller = NetworkController.__new__(NetworkController)
+    controller._open(store, kernel, host, ControllerConfig(), directory)
+    try:
+        remove_everything(controller._engine, controller._sandboxes, controller._endpoints)
+    finally:
+        controller.close()
+    shutil.rmtree(directory)

@@ -1,0 +1,237 @@
+"""Links, addresses and sysctls of a bridge network and of an endpoint on it.
+
+May import: drivers.api, drivers.bridge.options, firewall, desired, facts, network, endpoint, sandbox, types, errors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterable, Iterator
+
+from attrs import evolve
+
+from ...desired import HOST, Address, Bridge, Description, Sysctl, Veth, Word
+from ...endpoint import EndpointRecord
+from ...errors import Conflict, Forbidden, InvalidParameter
+from ...facts import Facts
+from ...firewall.elements import network_elements, port_elements
+from ...network import NetworkRecord
+from ...sandbox import SandboxRecord
+from ...types import INTERFACE_NAME_MAX, Family, IPAddress, MacAddress, PortBinding
+from ..api import Attachment, Capability, Context, Driver, Surroundings
+from ..options import Options
+from .options import MTU_MAX, MTU_MIN, OPTIONS, BridgeOptions, read
+
+MTU_MIN_IPV6 = 1280
+
+FORWARDING: dict[Family, str] = {4: "ipv4.ip_forward", 6: "ipv6.conf.all.forwarding"}
+"""What makes the host pass packets on between its interfaces."""
+
+
+class BridgeDriver(Driver):
+    """A Linux bridge per network; sandboxes hang on it by veth pairs and reach the outside through the host."""
+
+    capability = Capability(ports=True)
+    options = OPTIONS
+
+    # Checks
+
+    def check_network(self, network: NetworkRecord, surroundings: Surroundings) -> NetworkRecord:
+        """Check options and subnets, and that the bridge's name is free.
+
+        Raises:
+            InvalidParameter: unknown option or bad value, or no family. Forbidden: two subnets of one family.
+            Conflict: the bridge's name is another link's, or a subnet overlaps another network's.
+        """
+        options = read(network.options, network.id)
+        _check_mtu(options, network)
+        if not (network.ipv4 or network.ipv6):
+            raise InvalidParameter("IPv4 or IPv6 must be enabled", code="no_family")
+        _check_subnets(network, surroundings.networks)
+        _check_bridge_name(options.name, network, surroundings)
+        return network
+
+    def check_endpoint(self, network: NetworkRecord, endpoint: EndpointRecord) -> EndpointRecord:
+        """Give the endpoint its MAC address, and its ports the network's host address.
+
+        Raises:
+            InvalidParameter: unknown option, or a port bound to an address of a family that the endpoint lacks.
+        """
+        Options("bridge", OPTIONS, endpoint.options, where="endpoint")
+        host = read(network.options, network.id).host_binding
+        ports = tuple(evolve(port, host_ip=host) if host and port.host_ip is None else port for port in endpoint.ports)
+        for port in ports:
+            _check_port(port, endpoint)
+        return evolve(endpoint, mac=endpoint.mac or derived_mac(endpoint), ports=ports)
+
+    # Descriptions
+
+    def describe_network(self, network: NetworkRecord, context: Context) -> Description:
+        """Return the bridge, the gateway's addresses on it, the host's forwarding, and what the packet filter must hold."""
+        options = read(network.options, network.id)
+        bridge = Bridge(HOST, options.name, _bridge_mac(network.id), options.mtu, group(network))
+        return (
+            context.table,
+            bridge,
+            *_sysctls(network, options.name, context),
+            *_gateway_addresses(network, options.name),
+            *network_elements(
+                context.table,
+                options.name,
+                [subnet.subnet for subnet in network.subnets],
+                internal=network.internal,
+                icc=options.icc,
+                masquerade=options.masquerade,
+            ),
+        )
+
+    def describe_endpoint(
+        self, network: NetworkRecord, endpoint: EndpointRecord, sandbox: SandboxRecord, context: Context
+    ) -> Attachment:
+        """Return the veth pair and the published ports."""
+        options = read(network.options, network.id)
+        veth = Veth(
+            HOST,
+            f"veth{endpoint.id[: INTERFACE_NAME_MAX - 4]}",
+            sandbox.key,
+            endpoint.ifname,
+            endpoint.mac or derived_mac(endpoint),
+            master=options.name,
+            mtu=options.mtu,
+            group=group(network),
+            hairpin=True,
+            isolated=not options.icc,
+        )
+        return Attachment((veth, *_ports(endpoint, context)), _gateways(network))
+
+    def interface_prefix(self, network: NetworkRecord) -> str:
+        """Return the option's prefix."""
+        return read(network.options, network.id).prefix
+
+
+def group(network: NetworkRecord) -> int:
+    """Return the number that marks a network's links as its own (``IFLA_GROUP``; 0 is everybody's)."""
+    return int(network.id[:7], 16) | 1
+
+
+def derived_mac(endpoint: EndpointRecord) -> MacAddress:
+    """Return 02:42 and the octets of the IPv4 address, so that an address moves with its MAC; without one, from the id."""
+    for interface in endpoint.addresses:
+        if isinstance(interface, ipaddress.IPv4Interface):
+            return MacAddress(b"\x02\x42" + interface.ip.packed)
+    return _hashed_mac(endpoint.id)
+
+
+def _bridge_mac(network_id: str) -> MacAddress:
+    return _hashed_mac(f"bridge {network_id}")
+
+
+def _hashed_mac(text: str) -> MacAddress:
+    return MacAddress(b"\x02" + hashlib.blake2s(text.encode(), digest_size=5).digest())
+
+
+def _gateways(network: NetworkRecord) -> tuple[IPAddress, ...]:
+    """What the network offers sandboxes as a way out: nothing, where it has none."""
+    if network.internal:
+        return ()
+    found = (network.gateway(family) for family in (4, 6))
+    return tuple(address for address in found if address)
+
+
+def _gateway_addresses(network: NetworkRecord, bridge: str) -> Iterator[Word]:
+    for subnet in network.subnets:
+        if subnet.gateway:
+            yield Address(HOST, bridge, ipaddress.ip_interface(f"{subnet.gateway}/{subnet.subnet.prefixlen}"))
+
+
+def _sysctls(network: NetworkRecord, bridge: str, context: Context) -> Iterator[Word]:
+    ipv6 = any(subnet.family == 6 for subnet in network.subnets)
+    yield Sysctl(HOST, "ipv6.conf.{}.disable_ipv6", "0" if ipv6 else "1", link=bridge)
+    if ipv6:
+        yield Sysctl(HOST, "ipv6.conf.{}.accept_ra", "0", link=bridge)
+    if network.internal:
+        return
+    # A published port reached through 127.0.0.1 leaves by the bridge with a loopback source before it is masqueraded.
+    yield Sysctl(HOST, "ipv4.conf.{}.route_localnet", "1", link=bridge)
+    for family in dict.fromkeys(subnet.family for subnet in network.subnets):
+        name = FORWARDING[family]
+        yield Sysctl(HOST, name, "1", restore=context.sysctls.get(name))
+
+
+def _ports(endpoint: EndpointRecord, context: Context) -> Iterator[Word]:
+    for binding in endpoint.bindings:
+        for interface in _published(endpoint):
+            yield from port_elements(context.table, binding, interface)
+
+
+def _published(endpoint: EndpointRecord) -> Iterable[IPAddress]:
+    """The first address of each family: a host port leads to one."""
+    first: dict[int, IPAddress] = {}
+    for interface in endpoint.addresses:
+        first.setdefault(interface.version, interface.ip)
+    return first.values()
+
+
+def _check_mtu(options: BridgeOptions, network: NetworkRecord) -> None:
+    low = MTU_MIN_IPV6 if network.ipv6 else MTU_MIN
+    if options.mtu and not low <= options.mtu <= MTU_MAX:
+        raise InvalidParameter(
+            f"MTU {options.mtu} is not between {low} and {MTU_MAX}{' (IPv6 needs 1280)' if network.ipv6 else ''}",
+            code="invalid_mtu", mtu=options.mtu,
+        )  # fmt: skip
+
+
+def _check_subnets(network: NetworkRecord, others: Iterable[NetworkRecord]) -> None:
+    families = [subnet.family for subnet in network.subnets]
+    for family in (4, 6):
+        if families.count(family) > 1:
+            raise Forbidden(
+                f"a bridge network has at most one IPv{family} subnet: {families.count(family)} were given",
+                code="too_many_subnets",
+            )
+    for other in others:
+        for theirs in other.subnets:
+            for ours in network.subnets:
+                if ours.family == theirs.family and ours.subnet.overlaps(theirs.subnet):
+                    raise Conflict(
+                        f"subnet {ours.subnet} overlaps {theirs.subnet} of network {other.name!r}",
+                        code="subnet_overlap", network_id=other.id, subnet=ours.subnet,
+                    )  # fmt: skip
+
+
+def _check_bridge_name(name: str, network: NetworkRecord, surroundings: Surroundings) -> None:
+    for other in surroundings.networks:
+        if read(other.options, other.id).name == name:
+            raise Conflict(
+                f"bridge {name!r} is network {other.name!r}'s: choose another name", code="bridge_taken", name=name
+            )
+    _check_link(name, network, surroundings.facts)
+
+
+def _check_link(name: str, network: NetworkRecord, facts: Facts) -> None:
+    link = facts.host.links.get(name)
+    if link is None or link.group == group(network):
+        return
+    what = (
+        f"a {link.kind} link"
+        if link.kind and link.kind != "bridge"
+        else "another's bridge"
+        if link.kind
+        else "a physical interface"
+    )
+    raise Conflict(
+        f"bridge name {name!r} is taken: it is {what} of the host; choose another name",
+        code="link_exists",
+        name=name,
+        kind=link.kind,
+    )
+
+
+def _check_port(port: PortBinding, endpoint: EndpointRecord) -> None:
+    families = {address.version for address in endpoint.addresses}
+    if port.family and port.family not in families:
+        raise InvalidParameter(
+            f"port {port} is bound to an IPv{port.family} address of the host and endpoint {endpoint.name!r} has none of that family",
+            code="port_family", binding=str(port),
+        )  # fmt: skip

@@ -1,0 +1,110 @@
+"""From records to the description of what should exist for them.
+
+Division of labour: a driver describes its part; what is the same for every driver (the namespace, addresses, sysctls, elected
+default routes) is said here. Nothing here touches the machine.
+
+May import: drivers.api, network, endpoint, sandbox, desired, types.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+
+from ..desired import HOST, Address, Description, Namespace, Route, Sysctl, Table, Word
+from ..drivers.api import Attachment, Context, NetworkDriver
+from ..endpoint import EndpointRecord
+from ..plugins.registry import Registry
+from ..sandbox import Candidate, SandboxRecord, elect, order
+from ..types import Family, IPNetwork
+from .state import State
+
+DEFAULT_ROUTES: Mapping[Family, IPNetwork] = {4: ipaddress.IPv4Network("0.0.0.0/0"), 6: ipaddress.IPv6Network("::/0")}
+
+
+class Describer:
+    """Describes networks and sandboxes out of the state.
+
+    Args:
+        state: The records.
+        drivers: The drivers to ask.
+        table: The controller's firewall table.
+        baseline: What the host's sysctls were before the controller changed them, by name.
+    """
+
+    def __init__(
+        self, state: State, drivers: Registry[NetworkDriver], table: Table, baseline: Mapping[str, str]
+    ) -> None:
+        self._state = state
+        self._drivers = drivers
+        self._context = Context(table, baseline)
+
+    def network(self, network_id: str) -> Description:
+        """Return what exists for a network without its endpoints; nothing for one that is not in the state."""
+        network = self._state.networks.get(network_id)
+        if network is None or network.config_only:
+            return ()
+        return self._drivers.get(network.driver).describe_network(network, self._context)
+
+    def sandbox(self, sandbox_id: str) -> Description:
+        """Return what exists for a sandbox and its endpoints; nothing for one that is not in the state."""
+        sandbox = self._state.sandboxes.get(sandbox_id)
+        if sandbox is None:
+            return ()
+        words: list[Word] = list(_own(sandbox))
+        joined = [(endpoint, self.attachment(endpoint, sandbox)) for endpoint in self._state.in_sandbox(sandbox_id)]
+        for endpoint, attachment in joined:
+            words += attachment.words
+            words += _interface(endpoint, sandbox)
+        words += self._default_routes(sandbox, joined)
+        return tuple(words)
+
+    def attachment(self, endpoint: EndpointRecord, sandbox: SandboxRecord) -> Attachment:
+        """Return a driver's part of an endpoint in a sandbox."""
+        network = self._state.networks[endpoint.network_id]
+        return self._drivers.get(network.driver).describe_endpoint(network, endpoint, sandbox, self._context)
+
+    def candidates(self, sandbox_id: str) -> list[Candidate]:
+        """Return a sandbox's endpoints as the election sees them, the leading one first."""
+        sandbox = self._state.sandboxes[sandbox_id]
+        joined = self._state.in_sandbox(sandbox_id)
+        return order(self._candidate(endpoint, self.attachment(endpoint, sandbox)) for endpoint in joined)
+
+    def gateways(self, sandbox_id: str) -> Mapping[Family, Candidate]:
+        """Return the elected way out per family."""
+        if sandbox_id not in self._state.sandboxes:
+            return {}
+        return elect(self.candidates(sandbox_id))
+
+    def _candidate(self, endpoint: EndpointRecord, attachment: Attachment) -> Candidate:
+        network = self._state.networks[endpoint.network_id]
+        return Candidate(endpoint.id, network.name, endpoint.priority, network.internal, attachment.gateways)
+
+    def _default_routes(
+        self, sandbox: SandboxRecord, joined: list[tuple[EndpointRecord, Attachment]]
+    ) -> Iterator[Route]:
+        names = {endpoint.id: endpoint.ifname for endpoint, _ in joined}
+        for family, winner in elect(self._candidate(*each) for each in joined).items():
+            yield Route(sandbox.key, DEFAULT_ROUTES[family], names[winner.endpoint_id], winner.gateway(family))
+
+
+def _own(sandbox: SandboxRecord) -> Iterator[Word]:
+    if sandbox.owned:
+        yield Namespace(sandbox.key)
+        # IPv6 stays off on every interface that is made here later, until an endpoint with IPv6 turns its own on: router
+        # solicitations and multicast reports of hundreds of idle interfaces cost more than all the rest.
+        yield Sysctl(sandbox.key, "ipv6.conf.default.disable_ipv6", "1")
+    for name, value in sandbox.sysctls.items():
+        yield Sysctl(sandbox.key, name.removeprefix("net."), value)
+
+
+def _interface(endpoint: EndpointRecord, sandbox: SandboxRecord) -> Iterator[Word]:
+    if not endpoint.ifname or sandbox.key == HOST:
+        return
+    ipv6 = any(address.version == 6 for address in endpoint.addresses)
+    if ipv6 or not sandbox.owned:
+        yield Sysctl(sandbox.key, "ipv6.conf.{}.disable_ipv6", "0" if ipv6 else "1", link=endpoint.ifname)
+    for name, value in endpoint.sysctls.items():
+        yield Sysctl(sandbox.key, name.removeprefix("net.").replace("IFNAME", "{}"), value, link=endpoint.ifname)
+    for address in endpoint.addresses:
+        yield Address(sandbox.key, endpoint.ifname, address)

@@ -1,0 +1,340 @@
+"""Runs operations: one at a time, all of each or nothing, whoever dies in the middle.
+
+An operation goes: lock, catch up with other processes, finish or undo what a dead process left, change the records in memory
+(checking as it goes), write the intent to the store (the journal), change the kernel, write the records and drop the intent in
+one commit. A process that dies before the journal has done nothing; one that dies after it leaves a journal, and the next
+to hold the lock undoes what it names (finishes it where it only removed), because the journal has the records before and after.
+
+May import: lifecycle, store, kernel.api, drivers.api, desired, network, endpoint, sandbox, types, errors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+from ..desired import HOST, Change, Sysctl
+from ..errors import Conflict, LibnetworkError, Unavailable
+from ..store.api import Changes, Item, Write
+from ..store.codec import Journal, decode, decode_journal, encode, key_of
+from . import events
+from .addressing import Addressing
+from .describe import Describer
+from .env import Env
+from .interrupts import deferred
+from .state import Record, State
+from .work import Work
+
+BASELINE = "baseline"
+"""Key of the host's sysctls as they were before the controller changed them."""
+
+
+class Engine:
+    """The state of one controller and the operations on it.
+
+    Args:
+        env: What it works with.
+    """
+
+    def __init__(self, env: Env) -> None:
+        self.env = env
+        self.state = State()
+        self.committed = threading.Condition()
+        self.warnings: list[str] = []
+        self.baseline: dict[str, str] = {}
+        self.describer = Describer(self.state, env.drivers, env.table, self.baseline)
+        self.addressing = Addressing(env.ipams, env.kernel)
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._work: Work | None = None
+        self._revision = 0
+        self._journals: dict[str, bytes] = {}
+
+    # Reading
+
+    @contextmanager
+    def reading(self) -> Iterator[State]:
+        """Hold the state still, up to date with every process, for a look at it."""
+        with self._thread_lock():
+            if self._work is None:
+                self._catch_up()
+            yield self.state
+
+    @property
+    def staged(self) -> Work | None:
+        """The batch or plan that the calling thread is in, if it is in one."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return self._work
+        finally:
+            self._lock.release()
+
+    # Changing
+
+    @contextmanager
+    def operation(self, why: str) -> Iterator[Work]:
+        """Run one operation; inside a batch or plan, as a step of it.
+
+        Raises:
+            LibnetworkError: from the body, the kernel or the store; nothing of the operation remains.
+        """
+        with self._thread_lock():
+            if self._work is not None:
+                with self._step(self._work):
+                    yield self._work
+                return
+            with self.transaction(why) as work:
+                yield work
+
+    @contextmanager
+    def transaction(self, why: str, *, dry: bool = False) -> Iterator[Work]:
+        """Run a body as one operation; with ``dry``, take it back at the end instead of doing it.
+
+        Raises:
+            Conflict: the thread is inside another one already.
+        """
+        with self._thread_lock(), self.env.store.exclusive(self.env.config.lock_timeout):
+            if self._work is not None:
+                raise Conflict("a batch or plan is open in this thread already: they do not nest", code="nested_batch")
+            self._catch_up()
+            self._recover()
+            work = self._work = Work(self.state, self.describer, why)
+            try:
+                yield work
+                if not dry:
+                    with deferred():
+                        self._commit(work)
+            except BaseException:
+                work.rollback()
+                raise
+            else:
+                work.rollback() if dry else work.finish()
+            finally:
+                self._work = None
+                work.release()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[State]:
+        """Keep every other operation out, of this process and others, for work on the kernel alone."""
+        with self._thread_lock():
+            if self._work is not None:
+                raise Conflict("this cannot be done inside a batch or plan", code="nested_batch")
+            with self.env.store.exclusive(self.env.config.lock_timeout):
+                self._catch_up()
+                self._recover()
+                yield self.state
+
+    @contextmanager
+    def _step(self, work: Work) -> Iterator[None]:
+        mark = work.mark()
+        try:
+            yield
+        except BaseException:
+            work.rollback(mark)
+            raise
+
+    def _after_fork(self) -> None:
+        """Drop, in a forked child, what belongs to the parent: its lock, its open batch, its reserved ports."""
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self.committed = threading.Condition()
+        if self._work is not None:
+            self._work.rollback()
+            self._work = None
+        self.env.ports.forget()
+
+    @contextmanager
+    def _thread_lock(self) -> Iterator[None]:
+        if os.getpid() != self._pid:
+            self._after_fork()
+        if not self._lock.acquire(timeout=self.env.config.lock_timeout):
+            raise Unavailable(
+                f"another thread kept the controller busy for {self.env.config.lock_timeout:g} s: is a batch open there?",
+                code="locked",
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    # Committing
+
+    def _commit(self, work: Work) -> None:
+        touched = list(work.touched())
+        if not touched:
+            return
+        self._note_baseline(work)
+        change = work.change()
+        writes = [_write(before, after) for before, after in touched]
+        happened = [events.encode(each) for each in events.of_changes(touched)]
+        if not change:
+            self._store(writes, happened)
+            return
+        journal = f"journal/{secrets.token_hex(8)}"
+        self._store([Write(journal, self._intent(journal, work, touched, writes))])
+        try:
+            self.env.kernel.apply(change)
+            try:
+                self._store([*writes, Write(journal, None)], happened)
+            except BaseException:
+                self.env.kernel.apply(change.reverse)
+                raise
+        except BaseException as error:
+            self._failed(work, journal, error)
+            raise
+
+    def _intent(
+        self, key: str, work: Work, touched: Sequence[tuple[Record | None, Record | None]], writes: Sequence[Write]
+    ) -> bytes:
+        changes = tuple(
+            (write.key, encode(before) if before else None, write.document)
+            for write, (before, _) in zip(writes, touched, strict=True)
+        )
+        return encode(Journal(key.partition("/")[2], work.why, changes))
+
+    def _failed(self, work: Work, journal: str, error: BaseException) -> None:
+        event = events.Event("failed", "controller", self.env.id, work.why, time.time(), detail=str(error))
+        with suppress(LibnetworkError):  # the store may be what failed; the journal then waits for the next operation
+            self._store([Write(journal, None)], [events.encode(event)])
+
+    def _store(self, writes: Sequence[Write], happened: Sequence[bytes] = ()) -> None:
+        self._revision = self.env.store.commit(writes, happened)
+        with self.committed:
+            self.committed.notify_all()
+
+    def announce(self, *happened: events.Event) -> None:
+        """Record events that no record changed for."""
+        self._store((), [events.encode(each) for each in happened])
+
+    def _note_baseline(self, work: Work) -> None:
+        """Keep what the host's sysctls are before the first change to each: removal writes them back."""
+        if not work.scopes("network"):
+            return
+        wanted = [
+            word for word in work.change().make if isinstance(word, Sysctl) and word.namespace == HOST and not word.link
+        ]
+        unknown = [word for word in wanted if word.name not in self.baseline]
+        if unknown:
+            found = self.env.kernel.facts(words=unknown).sysctls
+            self.baseline.update({word.name: found[word.key] for word in unknown if word.key in found})
+            self._store([Write(BASELINE, json.dumps(self.baseline).encode())])
+
+    # Catching up and recovering
+
+    def load(self) -> None:
+        """Read everything from the store; recover what a dead process left; take back ports and addresses that are out."""
+        with self._thread_lock(), self.env.store.exclusive(self.env.config.lock_timeout):
+            self._catch_up()
+            self._recover()
+
+    def _catch_up(self) -> None:
+        revision = self.env.store.revision()
+        if revision == self._revision:
+            return
+        changes = self.env.store.changes(self._revision)
+        if not changes.complete or self._revision == 0:
+            items = self.env.store.items()
+            keys = {item.key for item in items}
+            gone = tuple(key for key in map(key_of, self.state.records()) if key not in keys)
+            changes = Changes(changes.revision, items, gone)
+        self._take_in(changes)
+        self._revision = changes.revision
+
+    def _take_in(self, changes: Changes) -> None:
+        for key in changes.deleted:
+            self._journals.pop(key, None)
+            self._forget(key)
+        for item in sorted(changes.items, key=_by_kind):
+            self._learn(item)
+
+    def _learn(self, item: Item) -> None:
+        if item.key.startswith("journal/"):
+            self._journals[item.key] = item.document
+        elif item.key == BASELINE:
+            self.baseline.update(json.loads(item.document))
+        elif _is_record(item.key):
+            record = decode(item.key, item.document)
+            previous = self.state.put(record)
+            self.addressing.learn(previous, record, self.state)
+            self._ports(previous, record)
+
+    def _forget(self, key: str) -> None:
+        kind, _, record_id = key.partition("/")
+        records: Mapping[str, Mapping[str, Record]] = {
+            "network": self.state.networks,
+            "endpoint": self.state.endpoints,
+            "sandbox": self.state.sandboxes,
+        }
+        record = records.get(kind, {}).get(record_id)
+        if record is not None:
+            self.addressing.learn(record, None, self.state)
+            self._ports(record, None)
+            self.state.remove(record)
+
+    def _ports(self, before: Record | None, after: Record | None) -> None:
+        """Keep the reservations in step with records that another process, or an earlier one, wrote."""
+        old, new = (getattr(record, "bindings", ()) for record in (before, after))
+        for binding in old:
+            if binding not in new:
+                self.env.ports.release(binding)
+        for binding in new:
+            if binding not in old:
+                self.env.ports.adopt(binding, getattr(after, "name", ""))
+
+    def _recover(self) -> None:
+        for key, document in sorted(self._journals.items()):
+            with deferred():
+                self._recover_one(key, decode_journal(key, document))
+            del self._journals[key]
+
+    def _recover_one(self, key: str, journal: Journal) -> None:
+        """Undo what the journal's writer had begun, or finish it where it only took things away."""
+        work = Work(self.state, self.describer, f"recover: {journal.why}")
+        ordered = sorted(journal.changes, key=lambda each: _KINDS.index(each[0].partition("/")[0]))
+        for record_key, _, after in ordered:
+            if after is not None:
+                work.put(decode(record_key, after))
+        for record_key, before, after in reversed(ordered):
+            if after is None and before is not None:
+                work.delete(decode(record_key, before))
+        change = work.change()
+        forward = all(after is None for _, _, after in journal.changes)
+        touched = list(work.touched())
+        if not forward:
+            work.rollback()
+            change = change.reverse
+        try:
+            self.env.kernel.enforce(Change(change.remove, change.make, work.why))
+        except ExceptionGroup as group:  # what cannot be mended now must not stop everything else; reconcile lists it
+            self.warnings += [f"{work.why}: {error}" for error in group.exceptions]
+        writes = [_write(before, after) for before, after in touched] if forward else []
+        happened = [events.encode(each) for each in events.of_changes(touched)] if forward else []
+        for before, after in touched if forward else ():
+            self.addressing.learn(before, after, self.state)
+            self._ports(before, after)
+        self._store([*writes, Write(key, None)], happened)
+
+
+_KINDS = ("network", "sandbox", "endpoint")
+
+
+def _is_record(key: str) -> bool:
+    return key.partition("/")[0] in _KINDS
+
+
+def _by_kind(item: Item) -> int:
+    """Networks and sandboxes before the endpoints that refer to them."""
+    return 1 if item.key.startswith("endpoint/") else 0
+
+
+def _write(before: Record | None, after: Record | None) -> Write:
+    if after is not None:
+        return Write(key_of(after), encode(after))
+    assert before is not None
+    return Write(key_of(before), None)

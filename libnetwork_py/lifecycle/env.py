@@ -1,0 +1,31 @@
+"""What an engine works with, chosen by the controller.
+
+May import: the contracts of the rooms below.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from ..config import ControllerConfig
+from ..desired import Table
+from ..drivers.api import NetworkDriver
+from ..ipam.api import IpamDriver
+from ..kernel.api import Kernel
+from ..plugins.registry import Registry
+from ..ports.reservations import Reservations
+from ..store.api import Store
+
+
+@frozen
+class Env:
+    """One controller's implementations. ``table``: its firewall table; ``id``: the controller's own id."""
+
+    id: str
+    store: Store
+    kernel: Kernel
+    drivers: Registry[NetworkDriver]
+    ipams: Registry[IpamDriver]
+    ports: Reservations
+    table: Table
+    config: ControllerConfig

@@ -1,0 +1,83 @@
+"""What a controller says of itself and its surroundings.
+
+May import: lifecycle.engine, kernel.api, plugins, facts, types.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict, frozen
+
+from ..plugins.registry import PluginInfo
+from .engine import Engine
+
+
+@frozen
+class Info:
+    """The answer of `NetworkController.info`.
+
+    Attributes:
+        id: The controller's id.
+        versions: Of the library, its dependencies, Python and the running kernel.
+        features: Kernel features found by trying them.
+        drivers: Network drivers with the distribution they came with; ``ipams``: IPAM drivers.
+        store: The store's class and place; ``firewall``: the packet filter's table.
+        privilege: ``root``: the caller's own privilege is used.
+        networks: How many there are; ``sandboxes``, ``endpoints``: likewise.
+        warnings: What does not hurt yet.
+    """
+
+    id: str
+    versions: Mapping[str, str]
+    features: Mapping[str, bool]
+    drivers: tuple[PluginInfo, ...]
+    ipams: tuple[PluginInfo, ...]
+    store: str
+    firewall: str
+    privilege: str
+    networks: int
+    sandboxes: int
+    endpoints: int
+    warnings: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return asdict(self)
+
+
+def gather(engine: Engine, directory: Path | None) -> Info:
+    """Ask everybody."""
+    with engine.reading() as state:
+        counts = len(state.networks), len(state.sandboxes), len(state.endpoints)
+    env = engine.env
+    features = env.kernel.features()
+    missing = [name for name in ("bridge", "veth", "nftables") if features.get(name) is False]
+    warnings = (*engine.warnings, *(f"this kernel lacks {name}, which the bridge driver needs" for name in missing))
+    return Info(
+        env.id,
+        _versions(),
+        dict(features),
+        tuple(env.drivers.info()),
+        tuple(env.ipams.info()),
+        f"{type(env.store).__name__} {directory or 'in memory'}",
+        f"nftables inet {env.table.name}",
+        "root" if os.geteuid() == 0 else "user",
+        *counts,
+        warnings,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "kernel": platform.release()}
+    for name in ("libnetwork_py", "pyroute2", "attrs", "typing-extensions"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

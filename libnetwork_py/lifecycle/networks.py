@@ -1,0 +1,249 @@
+"""Networks: create, update, inspect, delete.
+
+May import: lifecycle, drivers.api, network, endpoint, sandbox, types, errors.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import evolve
+
+from ..drivers.api import NetworkDriver, Option, Surroundings
+from ..endpoint import Endpoint, EndpointRecord
+from ..errors import Conflict, Forbidden, InvalidParameter, NotSupported
+from ..network import EndpointSpec, Network, NetworkRecord, NetworkSpec, Subnet
+from ..types import as_tuple, check_name, freeze, parse_address, parse_network
+from .addressing import AddressPlan, with_subnets
+from .endpoints import Endpoints
+from .engine import Engine
+from .inspection import inspect_network
+from .work import Work
+
+
+class Networks:
+    """The use cases of networks; `Network` handles call it.
+
+    Args:
+        engine: Runs the operations.
+        endpoints: The use cases of endpoints.
+    """
+
+    def __init__(self, engine: Engine, endpoints: Endpoints) -> None:
+        self._engine = engine
+        self._endpoints = endpoints
+
+    def handle(self, record: NetworkRecord) -> Network:
+        """Return the handle of a record."""
+        return Network(self, record)
+
+    def record(self, network_id: str) -> NetworkRecord | None:
+        """Return the record as it is now."""
+        with self._engine.reading() as state:
+            return state.networks.get(network_id)
+
+    def endpoints(self, network_id: str) -> list[Endpoint]:
+        """Return the endpoints of a network, by name."""
+        with self._engine.reading() as state:
+            return [self._endpoints.handle(each) for each in state.in_network(network_id)]
+
+    def endpoint(self, network_id: str, name_or_id: str) -> Endpoint:
+        """Return one endpoint of a network."""
+        with self._engine.reading() as state:
+            return self._endpoints.handle(state.endpoint(network_id, name_or_id))
+
+    def create_endpoint(self, network_id: str, spec: EndpointSpec) -> Endpoint:
+        """Create an endpoint."""
+        return self._endpoints.create(network_id, spec)
+
+    def inspect(self, network_id: str) -> dict[str, Any]:
+        """Return what ``docker network inspect`` returns."""
+        with self._engine.reading() as state:
+            return inspect_network(state, state.network(network_id))
+
+    # Create
+
+    def create(self, spec: NetworkSpec) -> Network:
+        """Create a network; see `NetworkController.create_network`."""
+        check_name("network", spec.name)
+        with self._engine.operation(f"create network {spec.name}") as work:
+            state = self._engine.state
+            if state.network_named(spec.name):
+                raise Conflict(f"network with name {spec.name} already exists", code="name_taken", name=spec.name)
+            record, plan = _parse(self._configured(spec))
+            if not record.config_only:
+                record = self._complete(record, plan, work)
+            work.put(record)
+            return self.handle(record)
+
+    def _configured(self, spec: NetworkSpec) -> NetworkSpec:
+        """Return the spec with what ``config_from`` names filled in."""
+        if spec.config_from is None:
+            return spec
+        source = self._engine.state.network(spec.config_from)
+        if not source.config_only:
+            raise Forbidden(
+                f"network {source.name!r} is no configuration-only network: create it with config_only=True",
+                code="not_config_only", name=source.name,
+            )  # fmt: skip
+        given = [
+            name
+            for name in ("subnets", "ip_ranges", "aux_addresses", "options", "labels", "ipam_options", "gateways")
+            if getattr(spec, name)
+        ]
+        if given or spec.ipv6 or not spec.ipv4 or spec.config_only:
+            what = ", ".join(given) or "ipv4, ipv6 or config_only"
+            raise Forbidden(
+                f"with config_from only name, driver, internal and attachable may be given, not {what}",
+                code="config_from_conflict",
+            )  # fmt: skip
+        return evolve(
+            spec,
+            subnets=[each.subnet for each in source.subnets],
+            gateways=[each.gateway for each in source.subnets if each.gateway],
+            ip_ranges=[each.ip_range for each in source.subnets if each.ip_range],
+            aux_addresses={name: each for subnet in source.subnets for name, each in subnet.aux_addresses.items()},
+            ipv4=source.ipv4, ipv6=source.ipv6, options=source.options, labels=source.labels,
+            ipam=source.ipam, ipam_options=source.ipam_options,
+        )  # fmt: skip
+
+    def _complete(self, record: NetworkRecord, plan: AddressPlan, work: Work) -> NetworkRecord:
+        """Have the driver check the record and IPAM fill in its subnets, nothing of either before all that was asked parses."""
+        engine = self._engine
+        driver = engine.env.drivers.get(record.driver)
+        record = evolve(record, scope=driver.capability.scope)
+        others = [
+            each for each in engine.state.networks.values() if each.driver == record.driver and not each.config_only
+        ]
+        if driver.capability.singleton and others:
+            raise Forbidden(
+                f'only one instance of "{record.driver}" network is allowed: {others[0].name!r} is there',
+                code="singleton", name=others[0].name,
+            )  # fmt: skip
+        facts = engine.env.kernel.facts()
+        surroundings = Surroundings(facts, others)
+        if not driver.capability.addresses:
+            if plan.subnets:
+                raise InvalidParameter(
+                    f"driver {record.driver!r} has no subnets", code="no_subnets", driver=record.driver
+                )
+            return driver.check_network(evolve(record, ipam="null", ipv4=False, ipv6=False), surroundings)
+        record = driver.check_network(record, surroundings)
+        subnets = engine.addressing.subnets(record, plan, driver.gateway_families(record), facts, work)
+        return driver.check_network(with_subnets(record, subnets), surroundings)
+
+    # Update and delete
+
+    def update(
+        self, network_id: str, labels: Mapping[str, object] | None, options: Mapping[str, object] | None
+    ) -> None:
+        """Replace labels, or options that may change in use."""
+        with self._engine.operation("update network") as work:
+            state = self._engine.state
+            record = state.network(network_id)
+            if labels is not None:
+                record = evolve(record, labels=freeze(labels, "labels"))
+            if options is not None:
+                record = self._with_options(record, freeze(options, "options"))
+                for sandbox_id in {each.sandbox_id for each in state.in_network(network_id)} - {None}:
+                    work.touch("sandbox", sandbox_id or "")
+            work.put(record)
+
+    def _with_options(self, record: NetworkRecord, options: Mapping[str, str]) -> NetworkRecord:
+        driver = self._engine.env.drivers.get(record.driver)
+        changed = evolve(record, options=freeze({**record.options, **options}, "options"))
+        others = [
+            each for each in self._engine.state.networks.values() if each.driver == record.driver and each != record
+        ]
+        changed = driver.check_network(changed, Surroundings(self._engine.env.kernel.facts(), others))
+        fixed = sorted(
+            key for key in options if options[key] != record.options.get(key) and not _changeable(driver, key)
+        )
+        if fixed:
+            raise NotSupported(
+                f"driver {record.driver!r} cannot change {', '.join(fixed)} of a network that exists: delete and create it",
+                code="option_fixed", options=fixed,
+            )  # fmt: skip
+        return changed
+
+    def delete(self, network_id: str, *, force: bool) -> None:
+        """Delete a network, with ``force`` its endpoints before it."""
+        with self._engine.operation("delete network") as work:
+            state = self._engine.state
+            record = state.network(network_id)
+            work.why = f"delete network {record.name}"
+            users = [each.name for each in state.networks.values() if each.config_from == record.name]
+            if users:
+                raise Conflict(
+                    f"network {record.name!r} gives its configuration to {', '.join(users)}: delete those first",
+                    code="network_in_use", network_id=record.id,
+                )  # fmt: skip
+            self._delete_endpoints(record, state.in_network(record.id), force, work)
+            self._engine.addressing.give_back_network(record, work)
+            work.delete(record)
+
+    def _delete_endpoints(
+        self, record: NetworkRecord, endpoints: Sequence[EndpointRecord], force: bool, work: Work
+    ) -> None:
+        if endpoints and not force:
+            names = ", ".join(f"name:{each.name} id:{each.id[:12]}" for each in endpoints[:5])
+            more = f" and {len(endpoints) - 5} more" if len(endpoints) > 5 else ""
+            raise Conflict(
+                f"network {record.name} has active endpoints ({names}{more}): delete them, or use force",
+                code="network_in_use", network_id=record.id, endpoints=[each.id for each in endpoints],
+            )  # fmt: skip
+        for endpoint in endpoints:
+            self._endpoints.remove(endpoint, work)
+
+
+def _changeable(driver: NetworkDriver, key: str) -> bool:
+    found: Option | None = next((option for option in driver.options if option.key == key), None)
+    return found is not None and found.changeable
+
+
+def _parse(spec: NetworkSpec) -> tuple[NetworkRecord, AddressPlan]:
+    plan = AddressPlan(
+        subnets=tuple(parse_network(each) for each in as_tuple(spec.subnets)),
+        gateways=tuple(parse_address(each, "gateway") for each in as_tuple(spec.gateways)),
+        ip_ranges=tuple(parse_network(each, "ip range") for each in as_tuple(spec.ip_ranges)),
+        aux_addresses={
+            name: parse_address(each, f"auxiliary address {name!r}") for name, each in dict(spec.aux_addresses).items()
+        },
+    )
+    families = {subnet.version for subnet in plan.subnets}
+    if 4 in families and not spec.ipv4:
+        raise InvalidParameter("an IPv4 subnet was given and ipv4=False: leave one of them out", code="family_conflict")
+    if spec.config_only and (spec.internal or spec.attachable):
+        raise Forbidden(
+            "a configuration-only network can be neither internal nor attachable", code="config_only_conflict"
+        )
+    record = NetworkRecord(
+        id=secrets.token_hex(32),
+        name=spec.name,
+        driver="null" if spec.config_only else spec.driver,
+        ipv4=bool(spec.ipv4),
+        ipv6=bool(spec.ipv6) or 6 in families,
+        internal=bool(spec.internal),
+        attachable=bool(spec.attachable),
+        options=freeze(spec.options, "options"),
+        labels=freeze(spec.labels, "labels"),
+        ipam=spec.ipam,
+        ipam_options=freeze(spec.ipam_options, "ipam_options"),
+        config_only=bool(spec.config_only),
+        config_from=spec.config_from,
+        created=time.time(),
+    )
+    return (_configuration(record, plan) if spec.config_only else record), plan
+
+
+def _configuration(record: NetworkRecord, plan: AddressPlan) -> NetworkRecord:
+    """Return a configuration-only network: its subnets are noted, not requested."""
+    plan.check()
+    subnets = []
+    for subnet in plan.subnets:
+        gateway, ip_range, aux = plan.inside(subnet)
+        subnets.append(Subnet("", subnet, gateway, False, ip_range, aux))
+    return evolve(record, subnets=tuple(subnets))

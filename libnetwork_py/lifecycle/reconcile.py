@@ -1,0 +1,176 @@
+"""The records against the machine: what is missing, what was changed, what is there and of ours and in no record.
+
+May import: lifecycle, kernel.api, desired, facts, render, types, errors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+from attrs import frozen
+
+from ..desired import HOST, Change, Description, Element, Namespace, Veth, Word
+from ..errors import LibnetworkError
+from ..facts import Difference, Facts, compare
+from ..render import make_lines
+from . import events
+from .engine import Engine
+from .state import State
+
+
+@frozen
+class Finding:
+    """One disagreement between the records and the machine.
+
+    Attributes:
+        kind: ``missing``, ``changed`` or ``foreign``.
+        what: The object, as the ``ip`` or ``nft`` line that makes it, or its name where we did not describe it.
+        how: For ``changed``: how it differs. For ``foreign``: why it is taken for ours.
+        repaired: It was mended.
+        error: Why it could not be.
+    """
+
+    kind: str
+    what: str
+    how: str = ""
+    repaired: bool = False
+    error: str = ""
+
+
+@frozen
+class Report:
+    """What `NetworkController.reconcile` found. False if nothing."""
+
+    findings: tuple[Finding, ...]
+    checked: int
+
+    def __bool__(self) -> bool:
+        return bool(self.findings)
+
+    @property
+    def missing(self) -> tuple[Finding, ...]:
+        """Described and not there."""
+        return tuple(each for each in self.findings if each.kind == "missing")
+
+    @property
+    def changed(self) -> tuple[Finding, ...]:
+        """There in another shape."""
+        return tuple(each for each in self.findings if each.kind == "changed")
+
+    @property
+    def foreign(self) -> tuple[Finding, ...]:
+        """There, marked as ours, and in no record."""
+        return tuple(each for each in self.findings if each.kind == "foreign")
+
+    @property
+    def repaired(self) -> bool:
+        """Whether everything that was found was mended."""
+        return all(each.repaired for each in self.findings)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{each.kind}{' (repaired)' if each.repaired else ''}: {each.what} {each.how} {each.error}".rstrip()
+            for each in self.findings
+        ]
+        return "\n".join(lines) or f"as described: {self.checked} objects checked"
+
+
+def reconcile(engine: Engine, *, repair: bool) -> Report:
+    """Compare everything that should exist with the kernel, and mend it if asked."""
+    with engine.exclusive() as state:
+        description = describe_all(engine, state)
+        adopted = {each.key for each in state.sandboxes.values() if not each.owned}
+        facts = engine.env.kernel.facts(_namespaces(state), words=[*description, engine.env.table])
+        difference = compare(description, facts)
+        lost = {key for key in adopted if key != HOST and key not in facts.namespaces}
+        foreign = tuple(_foreign(engine, description, facts))
+        errors = _repair(engine, difference, foreign, lost) if repair and (difference or foreign) else {}
+        findings = tuple(_findings(difference, foreign, errors, repair))
+        if findings:
+            _announce(engine, findings)
+        return Report(findings, len(description))
+
+
+def describe_all(engine: Engine, state: State) -> Description:
+    """Return everything that should exist for every record."""
+    words: dict[Word, None] = {}
+    for network_id in state.networks:
+        words.update(dict.fromkeys(engine.describer.network(network_id)))
+    for sandbox_id in state.sandboxes:
+        words.update(dict.fromkeys(engine.describer.sandbox(sandbox_id)))
+    return tuple(words)
+
+
+def _namespaces(state: State) -> list[str]:
+    return list(dict.fromkeys(each.key for each in state.sandboxes.values() if each.key != HOST))
+
+
+def _in(word: Word) -> set[str]:
+    """The namespaces that a word needs."""
+    if isinstance(word, Namespace):
+        return {word.path}
+    return {word.namespace, word.peer_namespace} if isinstance(word, Veth) else {word.namespace}
+
+
+def _repair(
+    engine: Engine, difference: Difference, foreign: Iterable[tuple[Word, str]], lost: set[str]
+) -> dict[Word, str]:
+    """Mend what can be; return an error text for each word that could not."""
+    make = [word for word in (*difference.missing, *(word for word, _ in difference.changed)) if not _in(word) & lost]
+    errors = {word: "the adopted namespace is gone" for word in (*difference.missing,) if _in(word) & lost}
+    remove = tuple(word for word, _ in foreign)
+    try:
+        engine.env.kernel.enforce(Change(remove=remove, make=tuple(make), why="reconcile"))
+    except ExceptionGroup as group:
+        text = "; ".join(map(str, group.exceptions))
+        after = engine.env.kernel.facts(_namespaces(engine.state), words=[*make, engine.env.table])
+        left = compare(make, after)
+        errors |= dict.fromkeys((*left.missing, *(word for word, _ in left.changed)), text)
+    return errors
+
+
+def _findings(
+    difference: Difference, foreign: Iterable[tuple[Word, str]], errors: dict[Word, str], repair: bool
+) -> Iterator[Finding]:
+    def finding(kind: str, word: Word, how: str) -> Finding:
+        return Finding(kind, make_lines(word)[0], how, repair and word not in errors, errors.get(word, ""))
+
+    yield from (finding("missing", word, "") for word in difference.missing)
+    yield from (finding("changed", word, how) for word, how in difference.changed)
+    yield from (finding("foreign", word, how) for word, how in foreign)
+
+
+def _foreign(engine: Engine, description: Description, facts: Facts) -> Iterator[tuple[Word, str]]:
+    """What carries our mark and is in no record: elements of our table, links of our networks' groups."""
+    described = {word.key for word in description}
+    table = facts.tables.get((HOST, engine.env.table.name))
+    for decl in engine.env.table.sets if table else ():
+        for fields, value in (table.sets.get(decl.name, {}) if table else {}).items():
+            element = Element(HOST, engine.env.table.name, decl, fields, value)  # type: ignore[arg-type]  # as the snapshot decodes
+            if element.key not in described:
+                yield element, "is in our table and in no record"
+    groups = {word.group: word for word in description if isinstance(word, Veth) and word.group}
+    for link in facts.host.links.values():
+        if link.kind == "veth" and link.group in groups and ("link", HOST, link.name) not in described:
+            like = groups[link.group]
+            yield (
+                Veth(HOST, link.name, HOST, "", like.peer_mac, group=link.group),
+                "is in a network's group and in no record",
+            )
+
+
+def _announce(engine: Engine, findings: tuple[Finding, ...]) -> None:
+    now = time.time()
+    kind: events.EventKind = "repaired" if all(each.repaired for each in findings) else "drifted"
+    try:
+        engine.announce(
+            *(
+                events.Event(
+                    kind, "controller", engine.env.id, each.what, now, detail=f"{each.kind} {each.how}".strip()
+                )
+                for each in findings[:100]
+            )
+        )
+    except LibnetworkError as error:
+        engine.warnings.append(str(error))

@@ -1,0 +1,130 @@
+"""The records in memory, with the indices that make look-ups cost the same at any size.
+
+May import: network, endpoint, sandbox, types, errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias, TypeVar
+
+from ..endpoint import EndpointRecord
+from ..errors import InvalidParameter, NotFound
+from ..network import NetworkRecord
+from ..sandbox import SandboxRecord
+
+Record: TypeAlias = NetworkRecord | EndpointRecord | SandboxRecord
+R = TypeVar("R", NetworkRecord, EndpointRecord, SandboxRecord)
+
+
+class State:
+    """Networks, endpoints and sandboxes by id and by name. Not thread-safe: the engine's lock guards it."""
+
+    def __init__(self) -> None:
+        self.networks: dict[str, NetworkRecord] = {}
+        self.endpoints: dict[str, EndpointRecord] = {}
+        self.sandboxes: dict[str, SandboxRecord] = {}
+        self._network_names: dict[str, str] = {}
+        self._sandbox_names: dict[str, str] = {}
+        self._in_network: dict[str, dict[str, str]] = {}
+        self._in_sandbox: dict[str, dict[str, None]] = {}
+
+    def put(self, record: Record) -> Record | None:
+        """Hold ``record`` and return the one of the same id that it replaces."""
+        previous = self.get(type(record), record.id)
+        if previous is not None:
+            self.remove(previous)
+        match record:
+            case NetworkRecord():
+                self.networks[record.id] = record
+                self._network_names[record.name] = record.id
+            case SandboxRecord():
+                self.sandboxes[record.id] = record
+                self._sandbox_names[record.name] = record.id
+            case EndpointRecord():
+                self.endpoints[record.id] = record
+                self._in_network.setdefault(record.network_id, {})[record.name] = record.id
+                if record.sandbox_id:
+                    self._in_sandbox.setdefault(record.sandbox_id, {})[record.id] = None
+        return previous
+
+    def remove(self, record: Record) -> None:
+        """Forget the record of that id."""
+        match record:
+            case NetworkRecord():
+                del self._network_names[self.networks.pop(record.id).name]
+            case SandboxRecord():
+                del self._sandbox_names[self.sandboxes.pop(record.id).name]
+            case EndpointRecord():
+                held = self.endpoints.pop(record.id)
+                del self._in_network[held.network_id][held.name]
+                if held.sandbox_id:
+                    del self._in_sandbox[held.sandbox_id][held.id]
+
+    def get(self, kind: type[Record], record_id: str) -> Record | None:
+        """Return the record of a kind and id."""
+        if kind is NetworkRecord:
+            return self.networks.get(record_id)
+        if kind is SandboxRecord:
+            return self.sandboxes.get(record_id)
+        return self.endpoints.get(record_id)
+
+    def network(self, name_or_id: str) -> NetworkRecord:
+        """Return a network by name, id, or the beginning of an id.
+
+        Raises:
+            NotFound: there is none. InvalidParameter: several ids begin so.
+        """
+        return _find("network", name_or_id, self._network_names, self.networks)
+
+    def sandbox(self, name_or_id: str) -> SandboxRecord:
+        """Return a sandbox, likewise."""
+        return _find("sandbox", name_or_id, self._sandbox_names, self.sandboxes)
+
+    def endpoint(self, network_id: str, name_or_id: str) -> EndpointRecord:
+        """Return an endpoint of a network, likewise."""
+        names = self._in_network.get(network_id, {})
+        return _find("endpoint", name_or_id, names, {each: self.endpoints[each] for each in names.values()})
+
+    def network_named(self, name: str) -> NetworkRecord | None:
+        """Return the network of exactly that name."""
+        return self.networks.get(self._network_names.get(name, ""))
+
+    def sandbox_named(self, name: str) -> SandboxRecord | None:
+        """Return the sandbox of exactly that name."""
+        return self.sandboxes.get(self._sandbox_names.get(name, ""))
+
+    def endpoint_named(self, network_id: str, name: str) -> EndpointRecord | None:
+        """Return the endpoint of exactly that name in a network."""
+        return self.endpoints.get(self._in_network.get(network_id, {}).get(name, ""))
+
+    def in_network(self, network_id: str) -> list[EndpointRecord]:
+        """Return the endpoints of a network, by name."""
+        return [self.endpoints[each] for _, each in sorted(self._in_network.get(network_id, {}).items())]
+
+    def in_sandbox(self, sandbox_id: str) -> list[EndpointRecord]:
+        """Return the endpoints joined to a sandbox, in the order they joined."""
+        return [self.endpoints[each] for each in self._in_sandbox.get(sandbox_id, ())]
+
+    def records(self) -> Iterable[Record]:
+        """Return every record."""
+        return [*self.networks.values(), *self.sandboxes.values(), *self.endpoints.values()]
+
+
+def _find(kind: str, name_or_id: str, names: Mapping[str, str], records: Mapping[str, R]) -> R:
+    if not name_or_id:
+        raise InvalidParameter(f"invalid {kind} name or id {name_or_id!r}: it is empty", code="invalid_name", kind=kind)
+    found = records.get(names.get(name_or_id, name_or_id))
+    if found is not None:
+        return found
+    matches = [record for record_id, record in records.items() if record_id.startswith(name_or_id)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise InvalidParameter(
+            f"{kind} id {name_or_id!r} is ambiguous: {len(matches)} ids begin so",
+            code="ambiguous_id",
+            kind=kind,
+            name=name_or_id,
+        )
+    raise NotFound(f"{kind} {name_or_id!r} not found", code=f"no_such_{kind}", kind=kind, name=name_or_id)

@@ -1,0 +1,145 @@
+"""One operation in the making: what it changes in the records, what that means for the kernel, and the way back.
+
+A `Work` changes the state at once, so that later steps of the same operation see earlier ones, and remembers how to take each
+step back. Nothing here touches store or kernel: the engine does, with what `change` and `touched` say.
+
+May import: lifecycle.state, lifecycle.describe, store.codec, desired, network, endpoint, sandbox, types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import Literal, TypeAlias
+
+from ..desired import Change, Description, Sysctl, Table, Word, between
+from ..endpoint import EndpointRecord
+from ..network import NetworkRecord
+from .describe import Describer
+from .state import Record, State
+
+Scope: TypeAlias = tuple[Literal["network", "sandbox"], str]
+"""A thing whose description may change as a whole."""
+
+
+class Work:
+    """The changes of one operation, or of a whole batch.
+
+    Args:
+        state: The records, changed in place.
+        describer: Describes them.
+        why: What the operation is, for errors and events: ``create network front``.
+    """
+
+    def __init__(self, state: State, describer: Describer, why: str) -> None:
+        self.why = why
+        self.baseline: dict[str, str] = {}
+        self._state = state
+        self._describer = describer
+        self._before: dict[tuple[type[Record], str], Record | None] = {}
+        self._described: dict[Scope, Description] = {}
+        self._undo: list[Callable[[], object]] = []
+        self._done: list[Callable[[], object]] = []
+        self._held = ExitStack()
+
+    def put(self, record: Record) -> None:
+        """Add or replace a record."""
+        self._touch(record)
+        previous = self._state.put(record)
+        self._remember(record, previous)
+        self._undo.append(lambda: self._state.put(previous) if previous else self._state.remove(record))
+
+    def delete(self, record: Record) -> None:
+        """Remove a record."""
+        self._touch(record)
+        self._state.remove(record)
+        self._remember(record, record)
+        self._undo.append(lambda: self._state.put(record))
+
+    def touch(self, kind: Literal["network", "sandbox"], record_id: str) -> None:
+        """Say that the description of a network or sandbox may change although its own record does not."""
+        scope: Scope = (kind, record_id)
+        if scope not in self._described:
+            self._described[scope] = self._describe(scope)
+
+    def on_undo(self, function: Callable[[], object]) -> None:
+        """Call ``function`` if the operation fails."""
+        self._undo.append(function)
+
+    def on_done(self, function: Callable[[], object]) -> None:
+        """Call ``function`` once the operation has succeeded."""
+        self._done.append(function)
+
+    def hold(self, context: AbstractContextManager[object]) -> None:
+        """Enter ``context`` and leave it when the operation has ended, whatever its end."""
+        self._held.enter_context(context)
+
+    def mark(self) -> tuple[int, int]:
+        """Return a place to roll back to."""
+        return len(self._undo), len(self._done)
+
+    def rollback(self, mark: tuple[int, int] = (0, 0)) -> None:
+        """Take back every step since ``mark``, last first."""
+        undone, done = mark
+        while len(self._undo) > undone:
+            self._undo.pop()()
+        del self._done[done:]
+
+    def finish(self) -> None:
+        """Do what was to be done after success."""
+        for function in self._done:
+            function()
+
+    def release(self) -> None:
+        """Let go of what `hold` holds."""
+        self._held.close()
+
+    def touched(self) -> Iterator[tuple[Record | None, Record | None]]:
+        """Return each changed record as it was and as it is; ``None`` where it was or is not there."""
+        for (kind, record_id), before in self._before.items():
+            after = self._state.get(kind, record_id)
+            if before != after:
+                yield before, after
+
+    def change(self) -> Change:
+        """Return what the kernel must do for it."""
+        before = [word for words in self._described.values() for word in words]
+        after = [word for scope in self._described for word in self._describe(scope)]
+        change = between(before, after, self.why)
+        return Change(self._unshared(change.remove), self._unshared(change.make), self.why)
+
+    def scopes(self, kind: Literal["network", "sandbox"]) -> list[str]:
+        """Return the ids of the networks or sandboxes whose description may change."""
+        return [record_id for each, record_id in self._described if each == kind]
+
+    def _unshared(self, words: Description) -> Description:
+        """Leave out what other networks describe too: the firewall table, the host's forwarding."""
+        return tuple(word for word in words if not (_may_be_shared(word) and self._elsewhere(word)))
+
+    def _elsewhere(self, word: Word) -> bool:
+        others = (each for each in self._state.networks if ("network", each) not in self._described)
+        return any(word in self._describer.network(each) for each in others)
+
+    def _touch(self, record: Record) -> None:
+        if isinstance(record, EndpointRecord):
+            held = self._state.endpoints.get(record.id)
+            for sandbox_id in {record.sandbox_id, held.sandbox_id if held else None} - {None}:
+                self.touch("sandbox", sandbox_id or "")
+        else:
+            self.touch("network" if isinstance(record, NetworkRecord) else "sandbox", record.id)
+
+    def _describe(self, scope: Scope) -> Description:
+        kind, record_id = scope
+        return self._describer.network(record_id) if kind == "network" else self._describer.sandbox(record_id)
+
+    def _remember(self, record: Record, previous: Record | None) -> None:
+        self._before.setdefault((type(record), record.id), previous)
+
+
+def _may_be_shared(word: Word) -> bool:
+    return isinstance(word, Table) or (isinstance(word, Sysctl) and word.link is None)
+
+
+def words_of(changes: Iterable[Change]) -> Description:
+    """Return every word that the changes name, once."""
+    return tuple(dict.fromkeys(word for change in changes for word in (*change.remove, *change.make)))
