@@ -43,6 +43,7 @@ from .types import EMPTY, IPAddress, IPNetwork
 
 if TYPE_CHECKING:
     from .kernel.api import Kernel
+    from .store.directory import TemporaryDirectory
 
 IDENTITY = "controller"
 """Key of the controller's own document."""
@@ -82,15 +83,9 @@ class NetworkController:
         cluster: str | None = None,
         config: ControllerConfig | Mapping[str, object] | None = None,
     ) -> None:
-        from .kernel.linux import LinuxKernel
-        from .store.directory import open_directory
-        from .store.sqlite import SqliteStore
-
-        settings = _settings(cluster, config)
-        path = _host_path(host)
-        kernel = LinuxKernel(path or None)
-        directory = open_directory(Path(state_dir) if state_dir is not None else None)
-        self._open(SqliteStore(directory), kernel, path, settings, directory)
+        settings, path = _settings(cluster, config), _host_path(host)
+        kernel = _linux(path)
+        self._open(*_persistent(state_dir), kernel, path, settings)
         _sweep()
 
     @classmethod
@@ -106,19 +101,17 @@ class NetworkController:
         If its process dies first, the next controller to start, or `prune`, removes them. Arguments and errors are the
         constructor's.
         """
-        from .kernel.linux import LinuxKernel
         from .store.directory import temporary_directory
         from .store.sqlite import SqliteStore
 
-        settings = _settings(cluster, config)
-        path = _host_path(host)
-        kernel = LinuxKernel(path or None)
+        settings, path = _settings(cluster, config), _host_path(host)
+        kernel = _linux(path)
         _sweep()
-        controller = cls.__new__(cls)
         directory = temporary_directory()
-        controller._open(SqliteStore(directory.path), kernel, path, settings, directory.path)
-        controller._temporary = directory
-        return controller
+        self = cls.__new__(cls)
+        self._open(SqliteStore(directory.path), directory.path, kernel, path, settings)
+        self._temporary = directory
+        return self
 
     @classmethod
     def over(
@@ -129,13 +122,13 @@ class NetworkController:
         config: ControllerConfig | Mapping[str, object] | None = None,
     ) -> Self:
         """Return a controller over a given store and kernel, such as those of `libnetwork_py.testing`."""
-        controller = cls.__new__(cls)
-        controller._open(store, kernel, "", ControllerConfig.of(config), None)
-        return controller
+        self = cls.__new__(cls)
+        self._open(store, None, kernel, "", ControllerConfig.of(config))
+        return self
 
-    def _open(self, store: Store, kernel: Kernel, host: str, config: ControllerConfig, directory: Path | None) -> None:
+    def _open(self, store: Store, directory: Path | None, kernel: Kernel, host: str, config: ControllerConfig) -> None:
         self._closed = False
-        self._temporary: Any = None
+        self._temporary: TemporaryDirectory | None = None
         self._pid = os.getpid()
         self._directory = directory
         self._store, self._kernel = store, kernel
@@ -352,6 +345,16 @@ class NetworkController:
         if self._temporary is not None and os.getpid() == self._pid:
             self._temporary.remove()
 
+    @classmethod
+    def _remove(cls, store: Store, directory: Path, kernel: Kernel, host: str) -> None:
+        """Remove everything that a dead controller made."""
+        self = cls.__new__(cls)
+        self._open(store, directory, kernel, host, ControllerConfig())
+        try:
+            remove_everything(self._engine, self._sandboxes, self._endpoints)
+        finally:
+            self.close()
+
     def _since(self, since: float | datetime | None) -> int:
         if isinstance(since, int) and not isinstance(since, bool):
             return since
@@ -391,7 +394,7 @@ def _host_path(host: Sandbox | str | os.PathLike[str] | None) -> str:
     if isinstance(host, Sandbox):
         return host.key
     if isinstance(host, (str, os.PathLike)):
-        return os.path.abspath(os.fspath(host))
+        return str(Path(host).absolute())
     raise InvalidParameter(
         f"host is a Sandbox, the path of a network namespace or None, not {type(host).__name__}", code="invalid_host"
     )
@@ -447,20 +450,28 @@ def _sweep() -> tuple[str, ...]:
 
 
 def _remove_dead(directory: Path) -> None:
-    from .kernel.linux import LinuxKernel
     from .store.sqlite import SqliteStore
 
     store = SqliteStore(directory)
     documents = [json.loads(item.document) for item in store.items(IDENTITY)]
     host = documents[0]["host"] if documents else ""
     try:
-        kernel = LinuxKernel(host or None)
+        kernel = _linux(host)
     except LibnetworkError:  # the host's namespace is gone with everything in it; the sandboxes' are not
-        kernel = LinuxKernel(None)
-    controller = NetworkController.__new__(NetworkController)
-    controller._open(store, kernel, host, ControllerConfig(), directory)
-    try:
-        remove_everything(controller._engine, controller._sandboxes, controller._endpoints)
-    finally:
-        controller.close()
+        kernel = _linux("")
+    NetworkController._remove(store, directory, kernel, host)
     shutil.rmtree(directory)
+
+
+def _linux(host: str) -> Kernel:
+    from .kernel.linux import LinuxKernel
+
+    return LinuxKernel(host or None)
+
+
+def _persistent(state_dir: str | os.PathLike[str] | None) -> tuple[Store, Path]:
+    from .store.directory import open_directory
+    from .store.sqlite import SqliteStore
+
+    directory = open_directory(Path(state_dir) if state_dir is not None else None)
+    return SqliteStore(directory), directory

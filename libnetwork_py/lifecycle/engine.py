@@ -90,6 +90,7 @@ class Engine:
                     yield self._work
                 return
             with self.transaction(why) as work:
+                work.alone = True
                 yield work
 
     @contextmanager

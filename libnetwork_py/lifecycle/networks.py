@@ -174,7 +174,7 @@ class Networks:
         with self._engine.operation("delete network") as work:
             state = self._engine.state
             record = state.network(network_id)
-            work.why = f"delete network {record.name}"
+            work.step(f"delete network {record.name}")
             users = [each.name for each in state.networks.values() if each.config_from == record.name]
             if users:
                 raise Conflict(

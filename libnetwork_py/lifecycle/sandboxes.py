@@ -150,7 +150,7 @@ class Sandboxes:
         """Delete a sandbox with its endpoints."""
         with self._engine.operation("delete sandbox") as work:
             record = self._get(sandbox_id)
-            work.why = f"delete sandbox {record.name}"
+            work.step(f"delete sandbox {record.name}")
             self.remove(record, work)
 
     def remove(self, record: SandboxRecord, work: Work) -> None:
@@ -173,7 +173,7 @@ class Sandboxes:
             state = self._engine.state
             record = self._get(sandbox_id)
             target = state.network(network.id)
-            work.why = f"connect {record.name} to {target.name}"
+            work.step(f"connect {record.name} to {target.name}")
             spec = EndpointSpec(**{**options, "name": options.get("name") or record.name})
             endpoint = self._endpoints.add(target, spec, work)
             return self._endpoints.handle(self._endpoints.attach(endpoint, record, priority, work))
@@ -189,7 +189,7 @@ class Sandboxes:
                     code="not_connected" if not found else "ambiguous",
                     sandbox_id=sandbox_id,
                 )
-            work.why = f"disconnect {record.name} from {network.name}"
+            work.step(f"disconnect {record.name} from {network.name}")
             self._endpoints.remove(found[0], work)
 
     # Working inside

@@ -33,7 +33,7 @@ class Work:
 
     def __init__(self, state: State, describer: Describer, why: str) -> None:
         self.why = why
-        self.baseline: dict[str, str] = {}
+        self.alone = False
         self._state = state
         self._describer = describer
         self._before: dict[tuple[type[Record], str], Record | None] = {}
@@ -41,6 +41,11 @@ class Work:
         self._undo: list[Callable[[], object]] = []
         self._done: list[Callable[[], object]] = []
         self._held = ExitStack()
+
+    def step(self, why: str) -> None:
+        """Say what the operation does, now that the names are known; a batch keeps its own name."""
+        if self.alone:
+            self.why = why
 
     def put(self, record: Record) -> None:
         """Add or replace a record."""
