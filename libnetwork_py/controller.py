@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from attrs import asdict, frozen
 
@@ -343,7 +343,7 @@ class NetworkController:
             self._store.close()
             self._kernel.close()
         if self._temporary is not None and os.getpid() == self._pid:
-            self._temporary.remove()
+            self._temporary.cleanup()
 
     @classmethod
     def _remove(cls, store: Store, directory: Path, kernel: Kernel, host: str) -> None:

@@ -316,9 +316,9 @@ class Engine:
             self.warnings += [f"{work.why}: {error}" for error in group.exceptions]
         writes = [_write(before, after) for before, after in touched] if forward else []
         happened = [events.encode(each) for each in events.of_changes(touched)] if forward else []
-        for before, after in touched if forward else ():
-            self.addressing.learn(before, after, self.state)
-            self._ports(before, after)
+        for was, is_ in touched if forward else ():
+            self.addressing.learn(was, is_, self.state)
+            self._ports(was, is_)
         self._store([*writes, Write(key, None)], happened)
 
 

@@ -10,13 +10,17 @@ from collections.abc import Iterable, Iterator
 
 from attrs import frozen
 
-from ..desired import HOST, Change, Description, Element, Namespace, Veth, Word
+from ..desired import HOST, Change, Description, Element, Namespace, Table, Veth, Word
 from ..errors import LibnetworkError
 from ..facts import Difference, Facts, compare
 from ..render import make_lines
 from . import events
 from .engine import Engine
 from .state import State
+
+
+VANISH = 1.0
+"""Seconds that a link of a dropped namespace is given to go."""
 
 
 @frozen
@@ -84,7 +88,7 @@ def reconcile(engine: Engine, *, repair: bool) -> Report:
         facts = engine.env.kernel.facts(_namespaces(state), words=[*description, engine.env.table])
         difference = compare(description, facts)
         lost = {key for key in adopted if key != HOST and key not in facts.namespaces}
-        foreign = tuple(_foreign(engine, description, facts))
+        foreign = _lasting(engine, description, tuple(_foreign(engine, description, facts)))
         errors = _repair(engine, difference, foreign, lost) if repair and (difference or foreign) else {}
         findings = tuple(_findings(difference, foreign, errors, repair))
         if findings:
@@ -134,11 +138,28 @@ def _findings(
     difference: Difference, foreign: Iterable[tuple[Word, str]], errors: dict[Word, str], repair: bool
 ) -> Iterator[Finding]:
     def finding(kind: str, word: Word, how: str) -> Finding:
-        return Finding(kind, make_lines(word)[0], how, repair and word not in errors, errors.get(word, ""))
+        return Finding(kind, _what(word), how, repair and word not in errors, errors.get(word, ""))
 
     yield from (finding("missing", word, "") for word in difference.missing)
     yield from (finding("changed", word, how) for word, how in difference.changed)
     yield from (finding("foreign", word, how) for word, how in foreign)
+
+
+def _lasting(
+    engine: Engine, description: Description, found: tuple[tuple[Word, str], ...]
+) -> tuple[tuple[Word, str], ...]:
+    """Leave out links that are only on their way out: the kernel destroys a dropped namespace some milliseconds later."""
+    deadline = time.monotonic() + VANISH
+    while any(isinstance(word, Veth) for word, _ in found) and time.monotonic() < deadline:
+        time.sleep(0.01)
+        facts = engine.env.kernel.facts(words=[engine.env.table])
+        still = {word.key for word, _ in _foreign(engine, description, facts)}
+        found = tuple((word, how) for word, how in found if word.key in still)
+    return found
+
+
+def _what(word: Word) -> str:
+    return f"nft table inet {word.name}" if isinstance(word, Table) else make_lines(word)[0]
 
 
 def _foreign(engine: Engine, description: Description, facts: Facts) -> Iterator[tuple[Word, str]]:

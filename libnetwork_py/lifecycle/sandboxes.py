@@ -133,7 +133,7 @@ class Sandboxes:
     def _placed(self, record: SandboxRecord, netns: str | int | None, work: Work) -> SandboxRecord:
         kernel = self._engine.env.kernel
         if netns is None:
-            work.hold(kernel.naming())
+            work.hold("naming", kernel.naming)
             return evolve(record, key=kernel.free_namespace(record.name, record.id[:6]))
         key = HOST if netns == "host" else kernel.find_namespace(netns)
         users = [each.name for each in self._engine.state.sandboxes.values() if each.key == key]

@@ -41,6 +41,7 @@ class Work:
         self._undo: list[Callable[[], object]] = []
         self._done: list[Callable[[], object]] = []
         self._held = ExitStack()
+        self._names: set[str] = set()
 
     def step(self, why: str) -> None:
         """Say what the operation does, now that the names are known; a batch keeps its own name."""
@@ -75,9 +76,11 @@ class Work:
         """Call ``function`` once the operation has succeeded."""
         self._done.append(function)
 
-    def hold(self, context: AbstractContextManager[object]) -> None:
-        """Enter ``context`` and leave it when the operation has ended, whatever its end."""
-        self._held.enter_context(context)
+    def hold(self, name: str, enter: Callable[[], AbstractContextManager[object]]) -> None:
+        """Enter a context, once for each name, and leave it when the operation has ended, whatever its end."""
+        if name not in self._names:
+            self._held.enter_context(enter())
+            self._names.add(name)
 
     def mark(self) -> tuple[int, int]:
         """Return a place to roll back to."""
