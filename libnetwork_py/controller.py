@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -343,7 +343,7 @@ class NetworkController:
             self._store.close()
             self._kernel.close()
         if self._temporary is not None and os.getpid() == self._pid:
-            self._temporary.cleanup()
+            self._temporary.remove()
 
     @classmethod
     def _remove(cls, store: Store, directory: Path, kernel: Kernel, host: str) -> None:
@@ -431,20 +431,38 @@ def _env(identity: Identity, store: Store, kernel: Kernel, config: ControllerCon
         from .ipam.default import DefaultIpam
 
         ipams.register("default", DefaultIpam(config.address_pools))
-    ports = Reservations(lambda family, kind, protocol: kernel.socket(HOST, family, kind, protocol))
+    ports = Reservations(partial(kernel.socket, HOST), *_free_ports(kernel))
     return Env(
         identity.id, store, kernel, drivers, ipams, ports, table(HOST, f"libnetwork_py_{identity.id[:8]}"), config
     )
 
 
+def _free_ports(kernel: Kernel) -> tuple[range, frozenset[int]]:
+    """Return what "any free port" is chosen from, and the ports that are kept back, as the host has it."""
+    from .desired import HOST, Sysctl
+    from .ports.ranges import DYNAMIC_PORTS, parse_port_range, parse_reserved_ports
+
+    span, kept = (Sysctl(HOST, f"ipv4.{name}", "") for name in ("ip_local_port_range", "ip_local_reserved_ports"))
+    found = kernel.facts(words=[span, kept]).sysctls
+    try:
+        ports = parse_port_range(found.get(span.key, ""))
+    except InvalidParameter:
+        return DYNAMIC_PORTS, frozenset()
+    return ports, parse_reserved_ports(found.get(kept.key, ""), ports)
+
+
 def _sweep() -> tuple[str, ...]:
     """Remove what temporary controllers whose process died have left; return their directories."""
-    from .store.directory import dead_temporaries
+    from .store.directory import adopt, dead_temporaries
 
     swept = []
     for directory in dead_temporaries():
+        heir = adopt(directory)
+        if heir is None:  # another process is at it
+            continue
         with suppress(LibnetworkError, OSError, ExceptionGroup):
             _remove_dead(directory)
+            heir.remove()
             swept.append(str(directory))
     return tuple(swept)
 
@@ -460,7 +478,6 @@ def _remove_dead(directory: Path) -> None:
     except LibnetworkError:  # the host's namespace is gone with everything in it; the sandboxes' are not
         kernel = _linux("")
     NetworkController._remove(store, directory, kernel, host)
-    shutil.rmtree(directory)
 
 
 def _linux(host: str) -> Kernel:

@@ -34,6 +34,7 @@ class Namespace:
 
     @property
     def key(self) -> Key:
+        """What tells it from every other object of a machine."""
         return ("namespace", self.path)
 
 
@@ -53,6 +54,7 @@ class Sysctl:
 
     @property
     def key(self) -> Key:
+        """What tells it from every other object of a machine."""
         return ("sysctl", self.namespace, self.name, self.link or "")
 
     @property
@@ -73,6 +75,7 @@ class Bridge:
 
     @property
     def key(self) -> Key:
+        """What tells it from every other object of a machine."""
         return ("link", self.namespace, self.name)
 
 
@@ -97,6 +100,7 @@ class Veth:
 
     @property
     def key(self) -> Key:
+        """What tells it from every other object of a machine."""
         return ("link", self.namespace, self.name)
 
 
@@ -110,6 +114,7 @@ class Address:
 
     @property
     def key(self) -> Key:
+        """What tells it from every other object of a machine."""
         return ("address", self.namespace, self.link, str(self.address))
 
 
@@ -125,6 +130,7 @@ class Route:
 
     @property
     def key(self) -> Key:
+        """What tells it from every other object of a machine."""
         return ("route", self.namespace, str(self.destination), str(self.metric))
 
 
@@ -139,6 +145,7 @@ class Table:
 
     @property
     def key(self) -> Key:
+        """What tells it from every other object of a machine."""
         return ("table", self.namespace, self.name)
 
 
@@ -154,6 +161,7 @@ class Element:
 
     @property
     def key(self) -> Key:
+        """What tells it from every other object of a machine."""
         return ("element", self.namespace, self.table, self.set.name, *map(str, self.fields))
 
 

@@ -17,7 +17,7 @@ from attrs import frozen
 
 from .facts import LinkStatistics
 from .sandbox import Sandbox
-from .types import EMPTY, IPAddress, IPInterface, MacAddress, PortBinding
+from .types import EMPTY, FAMILIES, Family, IPAddress, IPInterface, MacAddress, PortBinding
 
 State = Literal["created", "joined", "deleted"]
 Verb = Literal["join", "leave", "delete", "publish", "unpublish", "update"]
@@ -66,6 +66,11 @@ class EndpointRecord:
     options: Mapping[str, str] = EMPTY
     labels: Mapping[str, str] = EMPTY
     created: float = 0.0
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The address families that it has, IPv4 first."""
+        return tuple(family for family in FAMILIES if any(each.version == family for each in self.addresses))
 
     @property
     def state(self) -> State:

@@ -208,9 +208,10 @@ def _mtu(word: Bridge | Veth) -> list[object]:
 
 
 def _make_address(word: Address, shell: _Shell) -> Iterator[str]:
-    # nothing else can have the address: waiting for duplicate address detection would only delay the first packet
+    # IPAM has seen to it that nothing else has the address: duplicate address detection would only delay the first packet
     nodad = ["nodad"] if word.address.version == 6 else []
-    yield shell.ip(word.namespace, "addr", "add", word.address, "dev", word.link, *nodad)
+    broadcast = ["brd", "+"] if word.address.version == 4 and word.address.network.prefixlen <= 30 else []
+    yield shell.ip(word.namespace, "addr", "add", word.address, *broadcast, "dev", word.link, *nodad)
 
 
 def _remove_address(word: Address, shell: _Shell) -> Iterator[str]:

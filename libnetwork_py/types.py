@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 from types import MappingProxyType
 from typing import Any, Literal, Self, TypeAlias, cast
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from .errors import InvalidParameter
 
@@ -116,7 +116,7 @@ def parse_address(text: str | IPAddress, what: str = "address") -> IPAddress:
         InvalidParameter: ``text`` is not an IPv4 or IPv6 address; ``what`` names it in the message.
     """
     try:
-        return ipaddress.ip_address(text)
+        return ipaddress.ip_address(str(text))  # as text: ip_address(5) would be 0.0.0.5
     except ValueError:
         raise InvalidParameter(
             f"invalid {what} {str(text)!r}: not an IPv4 or IPv6 address", code="invalid_address", address=str(text)
@@ -184,11 +184,15 @@ def _text(value: object) -> str:
 
 _BINDING = re.compile(
     r"""(?:(?P<ip>\[[0-9A-Fa-f:.%\w]+\]|[0-9.]+):(?=[^/]*:))?      # host address, only before a host port
-        (?:(?P<host>\d*(?:-\d+)?):)?                                # host port or range; empty: any free
+        (?:(?P<host>(?:\d+(?:-\d+)?)?):)?                            # host port or range; empty: any free
         (?P<container>\d+(?:-\d+)?)
         (?:/(?P<protocol>\w*))?""",
-    re.VERBOSE,
+    re.VERBOSE | re.ASCII,
 )
+
+
+def _host_ip(address: str | IPAddress | None) -> IPAddress | None:
+    return None if address is None else parse_address(address, "host address in the port binding")
 
 
 @frozen
@@ -205,36 +209,43 @@ class PortBinding:
 
     container_port: int
     protocol: Protocol = "tcp"
-    host_ip: IPAddress | None = None
+    host_ip: IPAddress | None = field(default=None, converter=_host_ip)
     host_port: int = 0
     host_port_end: int = 0
     container_port_end: int = 0
 
     def __attrs_post_init__(self) -> None:
+        ports = (self.container_port, self.container_port_end, self.host_port, self.host_port_end)
+        if not all(isinstance(port, int) for port in ports):
+            raise InvalidParameter(f"invalid port {ports}: ports are numbers", code="invalid_port", binding=str(ports))
         if not self.container_port_end:
             object.__setattr__(self, "container_port_end", self.container_port)
         if not self.host_port_end:
             object.__setattr__(self, "host_port_end", self.host_port + self.count - 1 if self.host_port else 0)
-        self._check()
+        why = self._fault()
+        if why:
+            raise InvalidParameter(f"invalid port {self}: {why}", code="invalid_port", binding=str(self))
 
-    def _check(self) -> None:
-        def refuse(why: str) -> InvalidParameter:
-            return InvalidParameter(f"invalid port {self}: {why}", code="invalid_port", binding=str(self))
-
+    def _fault(self) -> str:
         if self.protocol not in PROTOCOLS:
-            raise refuse(f"unknown protocol {self.protocol!r}, use tcp, udp or sctp")
-        for port, low in (
-            (self.container_port, 1),
-            (self.container_port_end, 1),
-            (self.host_port, 0),
-            (self.host_port_end, 0),
+            return f"unknown protocol {self.protocol!r}, use tcp, udp or sctp"
+        for low, port in (
+            (1, self.container_port),
+            (1, self.container_port_end),
+            (0, self.host_port),
+            (0, self.host_port_end),
         ):
             if not low <= port <= 65535:
-                raise refuse(f"{port} is not between {low} and 65535")
+                return f"{port} is not between {low} and 65535"
         if self.container_port_end < self.container_port or self.host_port_end < self.host_port:
-            raise refuse("the range is reversed")
+            return "the range is reversed"
+        if self.host_port_end and not self.host_port:
+            return "a range of host ports begins at 1 or higher; 0 alone means any free one"
         if self.host_port and self.count > 1 and self.host_port_end - self.host_port + 1 != self.count:
-            raise refuse("the host range and the container range differ in length")
+            return "the host range and the container range differ in length"
+        if "%" in str(self.host_ip):
+            return "a host address has no zone"
+        return ""
 
     @property
     def count(self) -> int:
@@ -268,11 +279,11 @@ class PortBinding:
                 code="invalid_port",
                 binding=str(value),
             )
-        host_ip = match["ip"] and parse_address(match["ip"].strip("[]"), "host address in the port binding")
+        host_ip = (match["ip"] or "").strip("[]") or None
         start, end = _ports(match["container"])
         host_start, host_end = _ports(match["host"] or "0")
         protocol = cast("Protocol", (match["protocol"] or "tcp").lower())
-        return cls(start, protocol, host_ip or None, host_start, host_end if host_start else 0, end)
+        return cls(start, protocol, host_ip, host_start, host_end, end)
 
     def __str__(self) -> str:
         host = f"[{self.host_ip}]:" if self.family == 6 else f"{self.host_ip}:" if self.host_ip else ""

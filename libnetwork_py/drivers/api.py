@@ -77,10 +77,17 @@ class Surroundings:
 
 @frozen
 class Context:
-    """What a description may refer to: the controller's firewall table, and what the host had before us (``sysctls``)."""
+    """What a description may refer to.
+
+    Attributes:
+        table: The controller's firewall table.
+        sysctls: What the host had before the controller changed it, by name.
+        networks: The networks that the endpoint's sandbox is joined to.
+    """
 
     table: Table
     sysctls: Mapping[str, str]
+    networks: Sequence[NetworkRecord] = ()
 
 
 @frozen

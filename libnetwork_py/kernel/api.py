@@ -47,7 +47,7 @@ class Kernel(Protocol):
         ...
 
     def features(self) -> Mapping[str, bool]:
-        """Return which kernel features work here, found by trying them (``bridge``, ``veth``, ``nftables_nat``, …)."""
+        """Return which kernel features work here, found by trying them (``bridge``, ``veth``, ``nftables_nat_inet``, …)."""
         ...
 
     def free_namespace(self, name: str, suffix: str) -> str:

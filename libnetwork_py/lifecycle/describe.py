@@ -11,6 +11,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping
 
+from attrs import evolve
+
 from ..desired import HOST, Address, Description, Namespace, Route, Sysctl, Table, Word
 from ..drivers.api import Attachment, Context, NetworkDriver
 from ..endpoint import EndpointRecord
@@ -62,7 +64,11 @@ class Describer:
     def attachment(self, endpoint: EndpointRecord, sandbox: SandboxRecord) -> Attachment:
         """Return a driver's part of an endpoint in a sandbox."""
         network = self._state.networks[endpoint.network_id]
-        return self._drivers.get(network.driver).describe_endpoint(network, endpoint, sandbox, self._context)
+        context = self._context
+        if endpoint.bindings:
+            joined = self._state.in_sandbox(sandbox.id)
+            context = evolve(context, networks=[self._state.networks[each.network_id] for each in joined])
+        return self._drivers.get(network.driver).describe_endpoint(network, endpoint, sandbox, context)
 
     def candidates(self, sandbox_id: str) -> list[Candidate]:
         """Return a sandbox's endpoints as the election sees them, the leading one first."""

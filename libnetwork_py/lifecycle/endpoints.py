@@ -9,6 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from attrs import evolve
 
@@ -19,7 +20,6 @@ from ..facts import LinkStatistics
 from ..network import EndpointSpec, NetworkRecord
 from ..sandbox import Sandbox, SandboxRecord
 from ..types import (
-    Family,
     IPAddress,
     MacAddress,
     PortBinding,
@@ -206,18 +206,16 @@ class Endpoints:
             work.put(evolve(endpoint, ports=ports, bindings=bindings))
 
     def _reserve(self, binding: PortBinding, endpoint: EndpointRecord, work: Work) -> PortBinding:
-        families: list[Family] = [
-            4 if v == 4 else 6 for v in dict.fromkeys(each.version for each in endpoint.addresses)
-        ]
+        families = endpoint.families
         got = self._engine.env.ports.reserve(binding, families, endpoint.name)
-        work.on_undo(lambda: self._engine.env.ports.release(got))
+        work.on_undo(lambda: self._engine.env.ports.release(got, families))
         return got
 
     def _release_ports(self, bindings: Iterable[PortBinding], endpoint: EndpointRecord, work: Work) -> None:
         ports = self._engine.env.ports
         for binding in bindings:
-            ports.release(binding)
-            work.on_undo(lambda binding=binding: ports.adopt(binding, endpoint.name))  # type: ignore[misc]
+            ports.release(binding, endpoint.families)
+            work.on_undo(partial(ports.adopt, binding, endpoint.name, endpoint.families))
 
     # Update
 

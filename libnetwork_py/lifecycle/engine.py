@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from ..desired import HOST, Change, Sysctl
+from ..endpoint import EndpointRecord
 from ..errors import Conflict, LibnetworkError, Unavailable
 from ..store.api import Changes, Item, Write
 from ..store.codec import Journal, decode, decode_journal, encode, key_of
@@ -280,13 +281,14 @@ class Engine:
 
     def _ports(self, before: Record | None, after: Record | None) -> None:
         """Keep the reservations in step with records that another process, or an earlier one, wrote."""
-        old, new = (getattr(record, "bindings", ()) for record in (before, after))
-        for binding in old:
-            if binding not in new:
-                self.env.ports.release(binding)
-        for binding in new:
-            if binding not in old:
-                self.env.ports.adopt(binding, getattr(after, "name", ""))
+        if isinstance(before, EndpointRecord):
+            for binding in before.bindings:
+                if not isinstance(after, EndpointRecord) or binding not in after.bindings:
+                    self.env.ports.release(binding, before.families)
+        if isinstance(after, EndpointRecord):
+            for binding in after.bindings:
+                if not isinstance(before, EndpointRecord) or binding not in before.bindings:
+                    self.env.ports.adopt(binding, after.name, after.families)
 
     def _recover(self) -> None:
         for key, document in sorted(self._journals.items()):

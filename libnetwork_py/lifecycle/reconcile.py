@@ -18,7 +18,6 @@ from . import events
 from .engine import Engine
 from .state import State
 
-
 VANISH = 1.0
 """Seconds that a link of a dropped namespace is given to go."""
 
@@ -121,7 +120,10 @@ def _repair(
     engine: Engine, difference: Difference, foreign: Iterable[tuple[Word, str]], lost: set[str]
 ) -> dict[Word, str]:
     """Mend what can be; return an error text for each word that could not."""
-    make = [word for word in (*difference.missing, *(word for word, _ in difference.changed)) if not _in(word) & lost]
+    changed = [word for word, _ in difference.changed]
+    if any(isinstance(word, Table) for word in changed):  # it is made anew, empty
+        changed += [word for word in difference.present if isinstance(word, Element)]
+    make = [word for word in (*difference.missing, *changed) if not _in(word) & lost]
     errors = {word: "the adopted namespace is gone" for word in (*difference.missing,) if _in(word) & lost}
     remove = tuple(word for word, _ in foreign)
     try:

@@ -62,6 +62,7 @@ class Store(Protocol):
 
         Raises:
             Conflict: an ``expected`` revision was not met.
+            InvalidParameter: two writes of one key.
             Unavailable: the store is damaged, full or unreachable.
         """
         ...
@@ -83,5 +84,5 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Release files and connections."""
+        """Release files and connections; repeatable. Every later call is `Unavailable`, code ``store_closed``."""
         ...

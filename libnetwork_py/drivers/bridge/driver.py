@@ -103,7 +103,7 @@ class BridgeDriver(Driver):
             hairpin=True,
             isolated=not options.icc,
         )
-        return Attachment((veth, *_ports(endpoint, context)), _gateways(network))
+        return Attachment((veth, *_ports(network, endpoint, context)), _gateways(network))
 
     def interface_prefix(self, network: NetworkRecord) -> str:
         """Return the option's prefix."""
@@ -159,10 +159,12 @@ def _sysctls(network: NetworkRecord, bridge: str, context: Context) -> Iterator[
         yield Sysctl(HOST, name, "1", restore=context.sysctls.get(name))
 
 
-def _ports(endpoint: EndpointRecord, context: Context) -> Iterator[Word]:
+def _ports(network: NetworkRecord, endpoint: EndpointRecord, context: Context) -> Iterator[Word]:
+    others = (other for other in context.networks if other.id != network.id)
+    shared = [subnet.subnet for other in others for subnet in other.subnets]
     for binding in endpoint.bindings:
-        for interface in _published(endpoint):
-            yield from port_elements(context.table, binding, interface)
+        for address in _published(endpoint):
+            yield from port_elements(context.table, binding, address, shared=shared)
 
 
 def _published(endpoint: EndpointRecord) -> Iterable[IPAddress]:

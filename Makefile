@@ -1,0 +1,57 @@
+# make demo: see it work.  make test: the wheel, tested.  make lint, make docs, make bench: what they say.
+# PYTHON=python3.12 chooses an interpreter for a new .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint format docs bench clean
+
+help:
+	@echo "make demo    two sandboxes, a bridge and a published port on this machine's kernel (root)"
+	@echo "make test    build the wheel and test it; as root also on the real kernel"
+	@echo "make lint    ruff, mypy and pyright over the whole repository"
+	@echo "make format  fold the code as ruff does"
+	@echo "make docs    the documentation, in docs/_build/html"
+	@echo "make bench   the benchmarks (root)"
+	@echo "make clean   remove what the others made"
+
+demo:
+	@scripts/need-root "make demo" "It works in namespaces of its own and leaves this machine's network as it is."
+	@$(MAKE) --no-print-directory $(VENV)/.installed
+	$(BIN)/python examples/demo.py
+
+test:
+	@scripts/install-packages
+	@scripts/test-wheel
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m sphinx -q -W --keep-going -n -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench:
+	@scripts/need-root "make bench"
+	@$(MAKE) --no-print-directory $(VENV)/.installed
+	@set -e; for each in benchmarks/bench_*.py; do echo "== $$each"; $(BIN)/python "$$each"; done
+
+clean:
+	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.installed: pyproject.toml
+	@echo "installing libnetwork_py into $(VENV)"
+	@scripts/make-venv $(VENV) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml
+	@echo "installing libnetwork_py and its development tools into $(VENV)"
+	@scripts/make-venv $(VENV) --editable '.[dev]'
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,273 @@
+"""Changes: made whole or undone, or enforced as far as they go.
+
+Division of labour: `Application` is one `apply`: it keeps a journal of the words that were made and removed, and undoes them. `enforce`
+compares, makes what is missing, mends what differs, and goes on past failures. Both run on the opener's worker, where no interrupt
+reaches them.
+
+May import: making, removing, snapshot, stack, messages, desired, facts, errors.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from ..desired import Bridge, Change, Element, Namespace, Route, Sysctl, Table, Veth, Word
+from ..errors import Conflict, LibnetworkError, NotFound
+from ..facts import Facts, compare
+from . import messages, snapshot
+from .making import Maker, has_ipv6
+from .messages import meaning
+from .removing import Remover
+from .stack import Effort, Sockets
+
+_ROUNDS = 3
+"""A mended link loses its addresses, they lose their routes: each round mends what the one before took along."""
+
+E = TypeVar("E", bound=Effort)
+
+
+class Interrupted(BaseException):
+    """Raised on the worker when the thread that waits for it was interrupted; never leaves this room."""
+
+
+class Application:
+    """One change, all or nothing."""
+
+    def __init__(self, sockets: Sockets, change: Change) -> None:
+        self._sockets = sockets
+        self._change = change
+        self._made: dict[int, Word] = {}  # by identity: hashing words takes longer than sending them
+        self._gone: dict[int, Word] = {}
+        self.interrupted = False
+
+    def run(self) -> None:
+        """Make the change, or undo what was done of it and raise."""
+        try:
+            self._run()
+            self._go_on()
+        except BaseException as error:
+            problems = self.undo()
+            for problem in problems:
+                error.add_note(f"and not everything could be undone: {problem}")
+            raise
+
+    def _run(self) -> None:
+        change = self._change
+        remover = Remover(self._sockets, self._removed, self._fail, self._go_on)
+        maker = Maker(self._sockets, self._made_it, self._fail, self._go_on)
+        filter_goes, filter_comes = _filter(change.remove), _filter(change.make)
+        if filter_goes and not filter_comes:
+            self._load(remover, [], filter_goes)
+        if change.remove:
+            remover.remove(change.remove, free={word.key for word in change.make})
+            remover.drop([word.path for word in change.make if isinstance(word, Namespace)])
+        maker.make(change.make)
+        if filter_comes:  # after the links: a published port opens when the endpoint is there
+            self._load(maker, filter_comes, filter_goes)
+        if change.remove:
+            remover.drop()
+
+    def _load(self, effort: Effort, make: Sequence[Table | Element], remove: Sequence[Table | Element]) -> None:
+        dropped = {word.path for word in self._change.remove if isinstance(word, Namespace)}
+        going = [word for word in remove if word.namespace not in dropped]
+        for path in dict.fromkeys(word.namespace for word in (*make, *going)):
+            comes, goes = _inside(path, make), _inside(path, going)
+            try:
+                effort.load(path, comes, goes)
+            except NotFound:
+                if comes:
+                    raise
+            self._made.update({id(word): word for word in comes})
+            self._gone.update({id(word): word for word in goes})
+
+    def undo(self) -> list[LibnetworkError]:
+        """Undo what the journal says; return what could not be."""
+        problems: list[LibnetworkError] = []
+
+        def fail(_: Word, error: LibnetworkError) -> None:
+            if error.data.get("errno") != errno.EEXIST:
+                problems.append(error)
+
+        made, gone = list(self._made.values()), list(self._gone.values())
+        self._made, self._gone = {}, {}
+        self.interrupted = False
+        remover = Remover(self._sockets, _ignore, fail, _continue)
+        maker = Maker(self._sockets, _ignore, fail, _continue)
+        _undo_filter(remover, _filter(gone), _filter(made), fail)
+        remover.remove(made)
+        remover.drop()
+        remover.vanished()
+        maker.make(gone)
+        return problems
+
+    def _made_it(self, word: Word) -> None:
+        self._made[id(word)] = word
+
+    def _removed(self, word: Word) -> None:
+        self._gone[id(word)] = word
+
+    def _fail(self, word: Word, error: LibnetworkError) -> None:
+        raise error
+
+    def _go_on(self) -> None:
+        if self.interrupted:
+            raise Interrupted
+
+
+def enforce(sockets: Sockets, change: Change) -> None:
+    """Make a change on a machine in an unknown state; see `Kernel.enforce`."""
+    problems: list[LibnetworkError] = []
+    for _ in range(_ROUNDS):
+        enforcement = Enforcement(sockets, change)
+        agreed = not enforcement.run()
+        problems = enforcement.problems
+        if agreed:
+            break
+    if problems:
+        raise ExceptionGroup(change.why or "what was described could not be enforced", problems)
+
+
+class Enforcement:
+    """One round: look, then do what differs."""
+
+    def __init__(self, sockets: Sockets, change: Change) -> None:
+        self._sockets = sockets
+        self.errors: dict[Word, LibnetworkError] = {}
+        coming = {word.key for word in change.make}
+        self._remove = [word for word in change.remove if word.key not in coming]
+        self._make = list(change.make)
+
+    @property
+    def problems(self) -> list[LibnetworkError]:
+        """What went wrong, each error once."""
+        return list({id(error): error for error in self.errors.values()}.values())
+
+    def run(self) -> bool:
+        """Return whether there was anything to do."""
+        words = [*self._remove, *self._make]
+        facts = snapshot.take(self._sockets, {path for word in words for path in _places(word)}, words)
+        going = [word for word in self._remove if _is_there(word, facts)]
+        difference = compare(self._make, facts)
+        changed = [word for word, _ in difference.changed]
+        if not going and not difference:
+            return False
+        self._take_away(going, difference.missing)
+        self._mend([word for word in changed if isinstance(word, Bridge | Veth)], facts)
+        self._put(difference.missing, changed)
+        self._filter(going, difference.missing, changed)
+        return True
+
+    def _effort(self, kind: type[E]) -> E:
+        return kind(self._sockets, _ignore, self._fail, _continue)
+
+    def _fail(self, word: Word, error: LibnetworkError) -> None:
+        self.errors.setdefault(word, error)
+
+    def _take_away(self, going: Sequence[Word], missing: Sequence[Word]) -> None:
+        """Also a name without a namespace, which a process that died half-way left behind."""
+        left = [word for word in missing if isinstance(word, Namespace)]
+        remover = self._effort(Remover)
+        remover.remove([*going, *left])
+        remover.drop()
+        remover.vanished()
+
+    def _mend(self, changed: Sequence[Bridge | Veth], facts: Facts) -> None:
+        maker = self._effort(Maker)
+        try:
+            for word in changed:
+                maker.attempt([word], lambda word=word: self._mend_link(maker, word, facts))  # type: ignore[misc]
+        finally:
+            maker.close()
+
+    def _mend_link(self, effort: Maker, word: Bridge | Veth, facts: Facts) -> None:
+        link = facts.namespaces[word.namespace].links[word.name]
+        kind = "bridge" if isinstance(word, Bridge) else "veth"
+        if link.kind != kind:
+            raise Conflict(
+                f"cannot make {meaning(word)}: {word.name} is a {link.kind or 'physical'} link; remove or rename it",
+                code="foreign_link",
+                errno=errno.EEXIST,
+            )
+        outer = effort.stack(word.namespace)
+        if isinstance(word, Bridge):
+            effort.send(outer.transport, [(word, messages.mend_bridge(word))], "mend")
+            return
+        peer = facts.namespaces.get(word.peer_namespace)
+        if peer is None or word.peer_name not in peer.links:
+            effort.send(outer.transport, [(word, messages.delete_link(word.name))], "replace", messages.GONE)
+            return  # made again in the next round
+        master = effort.index(outer, word, word.master) if word.master else 0
+        steps = [(word, message) for message in messages.mend_veth(word, master, has_ipv6())]
+        effort.send(outer.transport, steps, "mend")
+        effort.send(effort.stack(word.peer_namespace).transport, [(word, messages.mend_peer(word))], "mend")
+
+    def _put(self, missing: Sequence[Word], changed: Sequence[Word]) -> None:
+        again = [word for word in changed if isinstance(word, Route | Sysctl)]
+        self._effort(Maker).make([*missing, *again], replace=True)
+
+    def _filter(self, going: Sequence[Word], missing: Sequence[Word], changed: Sequence[Word]) -> None:
+        effort = self._effort(Maker)
+        comes, goes = _filter([*missing, *changed]), _filter([*going, *changed])
+        for path in dict.fromkeys(word.namespace for word in (*comes, *goes)):
+            some = _inside(path, comes), _inside(path, goes)
+            effort.attempt([*some[0], *some[1]], lambda path=path, some=some: effort.load(path, *some))  # type: ignore[misc]
+
+
+def _is_there(word: Word, facts: Facts) -> bool:
+    """Whether a word that shall go is there, in whatever shape, and is ours to remove."""
+    difference = compare([word], facts)
+    if difference.present:
+        return not isinstance(word, Sysctl) or word.restore not in {None, word.value}
+    match word:
+        case Namespace():
+            return os.path.lexists(word.path)
+        case Bridge() | Veth():
+            inside = facts.namespaces.get(word.namespace)
+            link = inside.links.get(word.name) if inside else None
+            return link is not None and link.kind == ("bridge" if isinstance(word, Bridge) else "veth")
+        case Table() | Element():
+            return bool(difference.changed)
+        case _:
+            return False
+
+
+def _places(word: Word) -> tuple[str, ...]:
+    match word:
+        case Namespace():
+            return (word.path,)
+        case Veth():
+            return word.namespace, word.peer_namespace
+        case _:
+            return (word.namespace,)
+
+
+def _filter(words: Iterable[Word]) -> list[Table | Element]:
+    return [word for word in words if isinstance(word, Table | Element)]
+
+
+def _inside(path: str, words: Iterable[Table | Element]) -> list[Table | Element]:
+    return [word for word in words if word.namespace == path]
+
+
+def _undo_filter(
+    effort: Effort,
+    make: list[Table | Element],
+    remove: list[Table | Element],
+    fail: Callable[[Word, LibnetworkError], None],
+) -> None:
+    for path in dict.fromkeys(word.namespace for word in (*make, *remove)):
+        try:
+            effort.load(path, _inside(path, make), _inside(path, remove))
+        except LibnetworkError as error:
+            fail((make or remove)[0], error)
+
+
+def _ignore(word: Word) -> None:
+    pass
+
+
+def _continue() -> None:
+    pass

@@ -1,0 +1,189 @@
+"""Makes words: namespaces, then links into them, then what is inside.
+
+Division of labour: `Maker` orders words and gathers them into as few messages as possible. A sandbox is made, linked, configured in
+one send and closed before the next one is begun: an open socket keeps its namespace alive, and a process may have fewer
+descriptors than a change has sandboxes. A bridge that gets ports in the same change is raised last: until then nothing
+that they send at birth is flooded to all the others (1.8 instead of 2.5 ms a sandbox for 1,000 with IPv6).
+
+May import: stack, messages, desired, errors.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..desired import Address, Bridge, Namespace, Route, Sysctl, Veth, Word, phase
+from ..errors import NotFound
+from . import messages
+from .messages import meaning
+from .stack import Effort, Stack, Step
+
+_LOOPBACK = 1
+"""The loopback interface is the first of every namespace."""
+
+
+class Maker(Effort):
+    """Makes words of every kind but the packet filter's. Use once."""
+
+    def make(self, words: Iterable[Word], *, replace: bool = False) -> None:
+        """Make words; ``replace``: a route takes the place of one to the same destination."""
+        self._replace = replace
+        ordered = sorted(words, key=phase)
+        self._sort(ordered)
+        try:
+            self._prepare()
+            for veth in [each for each in ordered if isinstance(each, Veth)]:
+                self._veth(veth)
+            for path in list(self._waiting):
+                self._finish(path)
+        finally:
+            self.close()
+
+    def _sort(self, ordered: list[Word]) -> None:
+        """Lay the words out by namespace."""
+        self._new = {word.path: word for word in ordered if isinstance(word, Namespace)}
+        self._own: dict[str, list[Sysctl]] = defaultdict(list)
+        self._bridges: dict[str, list[Bridge]] = defaultdict(list)
+        self._inner: dict[str, list[Sysctl | Address | Route]] = defaultdict(list)
+        self._to_raise: dict[str, list[tuple[Word, str]]] = defaultdict(list)
+        self._links_to_come: Counter[str] = Counter()
+        self._masters: set[tuple[str, str]] = set()
+        for word in ordered:
+            match word:
+                case Sysctl(link=None):
+                    self._own[word.namespace].append(word)
+                case Sysctl() | Address() | Route():
+                    self._inner[word.namespace].append(word)
+                case Bridge():
+                    self._bridges[word.namespace].append(word)
+                case Veth():
+                    self._links_to_come.update({word.namespace, word.peer_namespace})
+                    self._masters.add((word.namespace, word.master))
+                case _:
+                    pass
+        places = (self._new, self._bridges, self._links_to_come, self._inner)
+        self._waiting: dict[str, None] = dict.fromkeys(path for place in places for path in place)
+        self._made: set[str] = set()
+        self._broken: set[str] = set()
+
+    def _prepare(self) -> None:
+        """What existing namespaces need before links: their settings and their bridges."""
+        for path in [each for each in self._own if each not in self._new]:
+            self.write(path, [(word, word.value) for word in self._own[path]])
+        for path in [each for each in self._bridges if each not in self._new]:
+            self._make_bridges(self.stack(path))
+
+    def _ready(self, path: str) -> Stack:
+        """The stack for a namespace, made now if it is to be made."""
+        stack = self.stack(path)
+        word = self._new.get(path)
+        if word is not None and path not in self._made:
+            self._made.add(path)
+            settings = self._own.get(path, [])
+            self.go_on()
+            if not self.attempt([word], lambda: stack.make([(each.path, each.value) for each in settings])):
+                self._broken.add(path)
+            else:
+                made: list[Word] = [word, *settings]
+                for each in made:
+                    self.done(each)
+                self._make_bridges(stack)
+        return stack
+
+    def _make_bridges(self, stack: Stack) -> None:
+        steps: list[Step] = []
+        for word in self._bridges.get(stack.path, ()):
+            later = (word.namespace, word.name) in self._masters
+            steps.append((word, messages.bridge(word, up=not later)))
+            if later:
+                self._to_raise[stack.path].append((word, word.name))
+        if steps:
+            self.attempt([word for word, _ in steps], lambda: self._send_bridges(stack, steps))
+
+    def _send_bridges(self, stack: Stack, steps: list[Step]) -> None:
+        if self._send(stack, steps):
+            sized = [word for word, _ in steps if isinstance(word, Bridge) and word.mtu]
+            self._send(stack, [(word, messages.mtu(word)) for word in sized])
+
+    def _send(self, stack: Stack, steps: list[Step]) -> bool:
+        return self.send(stack.transport, steps, "make")
+
+    def _veth(self, word: Veth) -> None:
+        outer, inner = self._ready(word.namespace), self._ready(word.peer_namespace)
+        if not {outer.path, inner.path} & self._broken:
+            self.attempt([word], lambda: self._make_veth(word, outer, inner))
+        for path in {outer.path, inner.path}:
+            self._links_to_come[path] -= 1
+            if not self._links_to_come[path]:
+                self._finish(path)
+
+    def _make_veth(self, word: Veth, outer: Stack, inner: Stack) -> None:
+        master = self.index(outer, word, word.master) if word.master else 0
+        if not self._send(outer, [(word, messages.veth(word, master, inner.fd))]):
+            return  # the name may be somebody else's link: no second message to it
+        self._to_raise[inner.path].append((word, word.peer_name))
+        settings = messages.port(word, has_ipv6())
+        if settings is not None:
+            self._send(outer, [(word, settings)])
+
+    def _finish(self, path: str) -> None:
+        """Configure a namespace whose links are all there, in one send, and let go of it."""
+        if path not in self._waiting:
+            return
+        del self._waiting[path]
+        stack = self._ready(path)
+        if path not in self._broken:
+            inner = self._inner.get(path, [])
+            settings = [(word, word.value) for word in inner if isinstance(word, Sysctl)]
+            if settings:
+                self.write(path, settings)
+            steps = self._steps(stack, inner)
+            if steps:
+                self.attempt([word for word, _ in steps], lambda: self._send(stack, steps))
+        stack.close()
+
+    def _steps(self, stack: Stack, inner: list[Sysctl | Address | Route]) -> list[Step]:
+        """The messages for one namespace: addresses, links up, routes."""
+        steps: list[Step] = []
+        if stack.path in self._new:
+            steps.append((self._new[stack.path], messages.link_up(_LOOPBACK)))
+        addresses = [(word, word.link) for word in inner if isinstance(word, Address)]
+        routes = [(word, word.link) for word in inner if isinstance(word, Route)]
+        routes.sort(key=lambda each: each[0].gateway is not None)  # a gateway may be behind a route on the link
+        for word, link in (*addresses, *self._to_raise.get(stack.path, ()), *routes):
+            try:
+                steps.append((word, self._message(word, self.index(stack, word, link))))
+            except NotFound as error:
+                self.failed(word, error)
+        return steps
+
+    def index(self, stack: Stack, word: Word, link: str) -> int:
+        """The index of an interface that a word needs."""
+        try:
+            return stack.index(link)
+        except NotFound as error:
+            where = f"in {stack.path}" if stack.path else "on the host"
+            raise NotFound(
+                f"cannot make {meaning(word)}: there is no interface {link} {where}",
+                code=error.code,
+                link=link,
+                **error.data,
+            ) from None
+
+    def _message(self, word: Word, index: int) -> bytearray:
+        match word:
+            case Address():
+                return messages.add_address(word, index)
+            case Route():
+                return messages.add_route(word, index, replace=self._replace)
+            case _:
+                return messages.link_up(index)
+
+
+@functools.cache
+def has_ipv6() -> bool:
+    """Whether this kernel speaks IPv6 at all (it does not with ``ipv6.disable=1``)."""
+    return Path("/proc/sys/net/ipv6").is_dir()

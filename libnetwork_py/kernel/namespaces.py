@@ -1,0 +1,196 @@
+"""The system calls of namespaces, on the calling thread: make, bind to a name, enter, tell one from another file.
+
+Division of labour: each function here is one or two system calls and the translation of their errors; `opener` decides who calls them,
+where, and in which order. Python 3.12 has ``setns`` and ``unshare``; before, and for ``mount``, the C library is called.
+
+``/proc/thread-self`` is the thread's own place: ``/proc/self`` is the main thread's.
+
+May import: transport, errors.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import Forbidden, InvalidParameter, NotFound
+from . import transport
+from .transport import Refusal, failed, refused
+
+RUN_DIRECTORY = "/run/netns"
+"""Where ``ip netns`` keeps its names."""
+
+HERE = "/proc/thread-self/ns/net"
+"""The namespace of the thread that opens it."""
+
+_CLONE_NEWNET = 0x40000000
+_NS_GET_NSTYPE = 0xB703
+_MS_BIND, _MS_REC, _MS_SHARED, _MNT_DETACH = 4096, 16384, 1 << 20, 2
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_void_p)
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+
+
+def _called(name: str) -> Callable[..., None]:
+    function = getattr(_libc, name)
+
+    def call(*args: object) -> None:
+        if function(*args):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    return call
+
+
+_unshare: Callable[[int], None] = getattr(os, "unshare", None) or _called("unshare")
+_setns: Callable[[int, int], None] = getattr(os, "setns", None) or _called("setns")
+_mount, _umount = _called("mount"), _called("umount2")
+
+
+def enter_new() -> None:
+    """Move the calling thread into a network namespace made for it.
+
+    Raises:
+        OSError: as unshare(2).
+    """
+    _unshare(_CLONE_NEWNET)
+
+
+def enter(fd: int) -> None:
+    """Move the calling thread into the network namespace behind a descriptor.
+
+    Raises:
+        OSError: as setns(2).
+    """
+    _setns(fd, _CLONE_NEWNET)
+
+
+def bind(path: str) -> None:
+    """Give the calling thread's namespace a name: an existing file, on which it is mounted.
+
+    Raises:
+        OSError: as mount(2).
+    """
+    _mount(HERE.encode(), path.encode(), b"none", _MS_BIND, None)
+
+
+def unbind(path: str) -> None:
+    """Take a name away, file and all. A file on which nothing is mounted goes too; what is gone is gone.
+
+    Raises:
+        OSError: as umount2(2) and unlink(2).
+    """
+    try:
+        _umount(path.encode(), _MNT_DETACH)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOENT}:
+            raise
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 (a thousand in a row)
+
+
+def share(directory: str) -> None:
+    """Make a directory of names as ``ip netns add`` does: a shared mount, so that removals reach other mount namespaces.
+
+    Raises:
+        OSError: as mkdir(2) and mount(2).
+    """
+    Path(directory).mkdir(mode=0o755, parents=True, exist_ok=True)
+    place = directory.encode()
+    with locked(directory):
+        try:
+            _mount(b"", place, b"none", _MS_SHARED | _MS_REC, None)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # no mount point yet
+                raise
+            _mount(place, place, b"none", _MS_BIND | _MS_REC, None)
+            _mount(b"", place, b"none", _MS_SHARED | _MS_REC, None)
+
+
+@contextmanager
+def locked(directory: str) -> Iterator[None]:
+    """Hold the lock of a directory of names, the one that ``ip netns`` takes while it prepares it."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def open_namespace(path: str) -> int:
+    """Return a descriptor of the network namespace at ``path``.
+
+    Raises:
+        NotFound: there is nothing. InvalidParameter: it is something else. Forbidden: not permitted.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise NotFound(
+            f"no network namespace at {path}", code="namespace_not_found", path=path, errno=error.errno
+        ) from None
+    except OSError as error:
+        raise failed(error, f"open namespace {path}") from error
+    try:
+        kind = fcntl.ioctl(fd, _NS_GET_NSTYPE)
+    except OSError:
+        kind = 0
+    if kind == _CLONE_NEWNET:
+        return fd
+    os.close(fd)
+    raise InvalidParameter(
+        f"{path} is no network namespace: give a path like {RUN_DIRECTORY}/NAME or /proc/PID/ns/net",
+        code="not_a_namespace",
+        path=path,
+    )
+
+
+def write_sysctls(settings: Sequence[tuple[str, str]]) -> None:
+    """Write settings (path below ``/proc/sys/net``, value) of the calling thread's namespace, up to the first that fails.
+
+    Raises:
+        NotFound: this kernel, or this interface, has no such setting; ``index`` says which.
+        InvalidParameter: the value is refused.
+    """
+    for index, (name, value) in enumerate(settings):
+        transport.checkpoint("sysctl")
+        try:
+            fd = os.open(f"/proc/sys/net/{name}", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, value.encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise refused(Refusal(index, error.errno or 0, ""), f"set net/{name} to {value!r}") from error
+
+
+def read_sysctl(name: str) -> str | None:
+    """Return a setting of the calling thread's namespace, its fields one space apart; ``None`` if there is none."""
+    try:
+        return " ".join(Path("/proc/sys/net", name).read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        return None
+
+
+def require_privilege() -> None:
+    """Check the effective capabilities of the calling thread.
+
+    Raises:
+        Forbidden: one that is needed is lacking; it is named.
+    """
+    status = Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    effective = next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
+    lacking = [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
+    if lacking:
+        raise Forbidden(
+            f"managing networks needs {' and '.join(lacking)}: run as root or give the process these capabilities",
+            code="no_privilege",
+            lacking=tuple(lacking),
+        )

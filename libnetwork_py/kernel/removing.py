@@ -1,0 +1,151 @@
+"""Removes words: what is gone is gone, and what goes with something else costs nothing.
+
+Division of labour: `Remover` finds what needs a message of its own. A namespace takes everything inside with it, and every pair that
+ends in it; a link takes its addresses, routes and settings. One link is deleted by name; several are put into a group of their
+own and deleted together, because the kernel waits for each deletion (25 ms) but only once for a group.
+
+May import: stack, messages, desired, errors.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+
+from ..desired import Address, Bridge, Element, Key, Namespace, Route, Sysctl, Table, Veth, Word, phase
+from ..errors import LibnetworkError, NotFound
+from . import messages
+from .messages import GONE
+from .stack import Effort, Step
+
+_VANISH_SECONDS = 10.0
+_POLL_SECONDS = 0.002
+
+
+class Remover(Effort):
+    """Removes words of every kind but the packet filter's. Use once: `remove`, then `drop`."""
+
+    def remove(self, words: Iterable[Word], *, free: Iterable[Key] = ()) -> None:
+        """Remove what is not inside a namespace that is to be dropped; keys in ``free`` must be free when this returns."""
+        ordered = sorted(words, key=phase, reverse=True)
+        self._pending = [word for word in ordered if isinstance(word, Namespace)]
+        self._dropped = {word.path for word in self._pending}
+        self._along: list[Word] = []
+        at_once = set(free)
+        links: list[Bridge | Veth] = []
+        rest: list[Word] = []
+        for word in ordered:
+            if self._goes_along(word) and word.key not in at_once:
+                self._along.append(word)
+            elif isinstance(word, Bridge | Veth):
+                links.append(word)
+            elif not isinstance(word, Namespace | Table | Element):
+                rest.append(word)
+        try:
+            self._inner(rest, links)
+            self._links(links)
+        finally:
+            self.close()
+
+    def drop(self, paths: Iterable[str] | None = None) -> None:
+        """Drop the namespaces among the words, or those of ``paths``; the kernel takes them apart in its own time."""
+        chosen = self._dropped if paths is None else self._dropped & set(paths)
+        now = [word for word in self._pending if word.path in chosen]
+        self._pending = [word for word in self._pending if word.path not in chosen]
+        for word in now:
+            self.go_on()
+            if self.attempt([word], lambda path=word.path: self.opener.remove(path)):  # type: ignore[misc]
+                self.done(word)
+        for each in self._along:
+            if chosen & set(_ends(each)):
+                self.done(each)
+
+    def vanished(self) -> None:
+        """Wait until the outer ends of the pairs that went with a namespace are gone too (1 ms each, in the background)."""
+        names = [word for word in self._along if isinstance(word, Veth) and word.namespace not in self._dropped]
+        deadline = time.monotonic() + _VANISH_SECONDS
+        try:
+            for word in names:
+                while self._exists(word) and time.monotonic() < deadline:
+                    time.sleep(_POLL_SECONDS)
+        finally:
+            self.close()
+
+    def _exists(self, word: Veth) -> bool:
+        try:
+            self.stack(word.namespace).transport.index(word.name)
+        except LibnetworkError:
+            return False
+        return True
+
+    def _goes_along(self, word: Word) -> bool:
+        return not isinstance(word, Namespace) and bool(self._dropped & set(_ends(word)))
+
+    def _inner(self, words: list[Word], links: list[Bridge | Veth]) -> None:
+        """Addresses, routes and settings, less those that go with a link."""
+        doomed = {(word.namespace, word.name) for word in links}
+        doomed |= {(word.peer_namespace, word.peer_name) for word in links if isinstance(word, Veth)}
+        self._with_links: list[Word] = []
+        inside: dict[str, list[Word]] = defaultdict(list)
+        for word in words:
+            if isinstance(word, Address | Route | Sysctl):
+                alone = (word.namespace, word.link) not in doomed
+                (inside[word.namespace] if alone else self._with_links).append(word)
+        for path, some in inside.items():
+            self._messages(path, some)
+            self._settings(path, [word for word in some if isinstance(word, Sysctl)])
+            self.stack(path).close()
+
+    def _messages(self, path: str, words: list[Word]) -> None:
+        stack = self.stack(path)
+        steps: list[Step] = []
+        for word in words:
+            try:
+                if isinstance(word, Address):
+                    steps.append((word, messages.delete_address(word, stack.index(word.link))))
+                elif isinstance(word, Route):
+                    steps.append((word, messages.delete_route(word, stack.index(word.link))))
+            except NotFound:
+                self.done(word)
+        if steps:
+            self.attempt(words, lambda: self._send(path, steps))
+
+    def _settings(self, path: str, words: list[Sysctl]) -> None:
+        restored = [(word, word.restore) for word in words if word.restore is not None]
+        if restored:
+            self.write(path, restored)
+
+    def _links(self, links: list[Bridge | Veth]) -> None:
+        by_namespace: dict[str, list[Bridge | Veth]] = defaultdict(list)
+        for word in links:
+            by_namespace[word.namespace].append(word)
+        for path, some in by_namespace.items():
+            self.attempt(some, lambda path=path, some=some: self._delete(path, some))  # type: ignore[misc]
+        for each in self._with_links:
+            self.done(each)
+
+    def _delete(self, path: str, words: list[Bridge | Veth]) -> None:
+        if len(words) == 1:
+            self._send(path, [(words[0], messages.delete_link(words[0].name))])
+            return
+        group = secrets.randbits(31) | 1
+        steps: list[Step] = [(word, messages.regroup(word.name, group)) for word in words]
+        self._send(path, [*steps, (words[-1], messages.delete_group(group))])
+
+    def _send(self, path: str, steps: list[Step]) -> None:
+        try:
+            transport = self.stack(path).transport
+        except NotFound:
+            for word, _ in steps:
+                self.done(word)
+            return
+        self.send(transport, steps, "remove", GONE)
+
+
+def _ends(word: Word) -> tuple[str, ...]:
+    """The namespaces with which a word goes."""
+    if isinstance(word, Veth):
+        return word.namespace, word.peer_namespace
+    return (word.path,) if isinstance(word, Namespace) else (word.namespace,)

@@ -1,0 +1,189 @@
+"""Namespaces being worked on, and what making and removing have in common.
+
+Division of labour: `Sockets` keeps the host's netlink sockets; a `Stack` is one namespace during one change: its socket, a descriptor,
+the interfaces already looked up; `Effort` sends messages for words and says, word by word, what was done and what failed. What a
+failure means is decided by whoever listens: `applying` stops at the first or goes on.
+
+May import: opener, transport, messages, desired, errors. (`nft` when the packet filter is first touched.)
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+from ..desired import HOST, Element, Sysctl, Table, Word
+from ..errors import LibnetworkError
+from .messages import meaning
+from .opener import Opener
+from .transport import Transport, refused
+
+Step: TypeAlias = tuple[Word, bytes | bytearray]
+"""A message and the word that it is sent for."""
+
+NETLINK_NETFILTER = 12
+
+
+class Sockets:
+    """The sockets of the host namespace, opened when first needed and kept: every change uses them."""
+
+    def __init__(self, opener: Opener) -> None:
+        self.opener = opener
+        self._pid = os.getpid()
+        self._host: dict[int, Transport] = {}
+
+    def host(self, protocol: int = socket.NETLINK_ROUTE) -> Transport:
+        """The host's socket for a netlink protocol. After a fork each process has its own: answers must not be stolen."""
+        if self._pid != os.getpid():
+            self.close()
+            self._pid = os.getpid()
+        transport = self._host.get(protocol)
+        if transport is None:
+            transport = self._host[protocol] = self.inside(HOST, protocol)
+        return transport
+
+    def inside(self, path: str, protocol: int = socket.NETLINK_ROUTE) -> Transport:
+        """A new socket in a namespace, for the caller to close."""
+        opened = self.opener.socket(path, socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        return Transport(opened, roomy=path == HOST).strict()
+
+    def close(self) -> None:
+        """Close them."""
+        for transport in self._host.values():
+            transport.close()
+        self._host.clear()
+
+
+class Stack:
+    """One namespace during one change."""
+
+    def __init__(self, path: str, sockets: Sockets) -> None:
+        self.path = path
+        self._sockets = sockets
+        self._transport: Transport | None = None
+        self._fd = -1
+        self._indices: dict[str, int] = {}
+
+    def make(self, sysctls: Sequence[tuple[str, str]]) -> None:
+        """Make the namespace and stay connected to it."""
+        made = self._sockets.opener.make(self.path, sysctls)
+        self._fd, self._transport = made.fd, Transport(made.socket)
+
+    @property
+    def transport(self) -> Transport:
+        """The rtnetlink socket inside."""
+        if self._transport is None:
+            self._transport = self._sockets.host() if self.path == HOST else self._sockets.inside(self.path)
+        return self._transport
+
+    @property
+    def fd(self) -> int:
+        """A descriptor of the namespace."""
+        if self._fd < 0:
+            self._fd = self._sockets.opener.namespace_fd(self.path)
+        return self._fd
+
+    def index(self, name: str) -> int:
+        """The index of an interface."""
+        found = self._indices.get(name)
+        if found is None:
+            found = self._indices[name] = self.transport.index(name)
+        return found
+
+    def close(self) -> None:
+        """Let go of the namespace."""
+        if self._transport is not None and self.path != HOST:
+            self._transport.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._transport, self._fd = None, -1
+        self._indices.clear()
+
+
+class Effort:
+    """Sends messages for words, and tells how each word fared.
+
+    Args:
+        sockets: The host's sockets, and through them the opener.
+        done: Called with each word that was done, even in part; more than once for some.
+        failed: Called with a word that was not done, and why. It may raise, which stops everything.
+        go_on: Called between steps. It may raise, which stops everything.
+    """
+
+    def __init__(
+        self,
+        sockets: Sockets,
+        done: Callable[[Word], None],
+        failed: Callable[[Word, LibnetworkError], None],
+        go_on: Callable[[], None],
+    ) -> None:
+        self.sockets, self.opener = sockets, sockets.opener
+        self.done, self.failed, self.go_on = done, failed, go_on
+        self._stacks: dict[str, Stack] = {}
+
+    def stack(self, path: str) -> Stack:
+        """The stack for a namespace."""
+        found = self._stacks.get(path)
+        if found is None:
+            found = self._stacks[path] = Stack(path, self.sockets)
+        return found
+
+    def close(self) -> None:
+        """Let go of every namespace."""
+        for each in self._stacks.values():
+            each.close()
+
+    def attempt(self, words: Iterable[Word], function: Callable[[], object]) -> bool:
+        """Call a function on which all of ``words`` depend; return whether it went well."""
+        try:
+            function()
+        except LibnetworkError as error:
+            for word in words:
+                self.failed(word, error)
+            return False
+        return True
+
+    def send(self, transport: Transport, steps: Sequence[Step], doing: str, tolerated: Iterable[int] = ()) -> bool:
+        """Send one message per step; a refusal counts as done if its errno is tolerated. Return whether all were done."""
+        self.go_on()
+        bad = [each for each in transport.send([message for _, message in steps]) if each.errno not in tolerated]
+        undone = {each.index for each in bad}
+        for index, (word, _) in enumerate(steps):
+            if index not in undone:
+                self.done(word)
+        for each in bad:
+            word = steps[each.index][0]
+            self.failed(word, refused(each, f"{doing} {meaning(word)}"))
+        return not bad
+
+    def write(self, path: str, words: Sequence[tuple[Sysctl, str]]) -> None:
+        """Write settings of a namespace, each with its value."""
+        todo = list(words)
+        while todo:
+            try:
+                self.opener.write(path, [(word.path, value) for word, value in todo])
+            except LibnetworkError as error:
+                place: int = error.data.get("index", 0)  # type: ignore[assignment]
+                for word, _ in todo[:place]:
+                    self.done(word)
+                self.failed(todo[place][0], error)
+                todo = todo[place + 1 :]
+            else:
+                for word, _ in todo:
+                    self.done(word)
+                return
+
+    def load(self, path: str, make: Sequence[Table | Element], remove: Sequence[Table | Element]) -> None:
+        """Change a namespace's packet filter in one transaction."""
+        from . import nft  # noqa: PLC0415 (imports pyroute2)
+
+        self.go_on()
+        host = path == HOST
+        transport = self.sockets.host(NETLINK_NETFILTER) if host else self.sockets.inside(path, NETLINK_NETFILTER)
+        try:
+            nft.load(transport, make, remove)
+        finally:
+            if not host:
+                transport.close()

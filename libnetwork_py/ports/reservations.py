@@ -1,0 +1,285 @@
+"""Host ports that are published: chosen, remembered, and really taken.
+
+Division of labour: the table here says which ports are ours and whose they are, and chooses; `guards` keeps a port from every other
+process of the host (and tells us when one has it).
+
+Rule 1: an unspecified address (0.0.0.0, ::) conflicts with every address of its family, and the families do not know each other.
+Rule 2: what is asked for in one call is reserved whole or not at all.
+
+A port costs one open file for each family. Not thread-safe: whoever calls holds a lock.
+
+May import: guards, ranges, types, errors.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address
+from itertools import chain
+
+from attrs import define, frozen
+
+from ..errors import Conflict, InvalidParameter, LibnetworkError, Unavailable
+from ..types import FAMILIES, PROTOCOLS, Family, IPAddress, PortBinding, Protocol
+from .guards import OpenSocket, guard, where
+from .ranges import DYNAMIC_PORTS
+
+_ANY: dict[Family, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
+
+
+@frozen
+class Reservation:
+    """One port of one address that is ours. ``guarded``: a socket of this process keeps other processes out."""
+
+    protocol: Protocol
+    address: IPAddress
+    port: int
+    owner: str
+    guarded: bool
+
+    def __str__(self) -> str:
+        return where(self.protocol, self.address, self.port)
+
+
+@define
+class _Hold:
+    owner: str
+    socket: socket.socket | None
+
+
+class Reservations:
+    """The published ports of one host.
+
+    Args:
+        open_socket: Opens sockets in the host's namespace. It is called once for each port and family.
+        ephemeral: What "any free port" is chosen from: the host's ``ip_local_port_range``.
+        excluded: Ports never chosen freely, though given when asked for: the host's ``ip_local_reserved_ports``.
+    """
+
+    def __init__(
+        self, open_socket: OpenSocket, ephemeral: range = DYNAMIC_PORTS, excluded: Collection[int] = frozenset()
+    ) -> None:
+        self._open_socket = open_socket
+        self._ephemeral = ephemeral
+        self._excluded = frozenset(excluded)
+        self._next = dict.fromkeys(PROTOCOLS, ephemeral.start)
+        self._held: dict[tuple[Protocol, int, int], dict[IPAddress, _Hold]] = {}
+
+    def reserve(self, binding: PortBinding, families: Collection[Family] = FAMILIES, owner: str = "") -> PortBinding:
+        """Take the host ports that ``binding`` asks for, and return it with the ones it got.
+
+        Host port 0: any free one, going on from the last one given, in turn. A host range for one container port: the lowest free
+        one. A binding without host address takes the same port of every family in ``families``.
+
+        Raises:
+            Conflict: ``port_taken``: ours already, published by ``error.owner``; ``port_in_use``: another process has it.
+            InvalidParameter: the host does not have the address. Forbidden: a port below
+                ``net.ipv4.ip_unprivileged_port_start`` without privilege. Unavailable: every port that would do is taken, or the
+                process may open no more files.
+        """
+        _check(binding)
+        return binding.at(self._choose(binding, _addresses(binding, families), owner))
+
+    def reserve_all(
+        self, bindings: Sequence[PortBinding], families: Collection[Family] = FAMILIES, owner: str = ""
+    ) -> tuple[PortBinding, ...]:
+        """Take the host ports of several bindings, or none; return them in the order given.
+
+        As in the reference, who asks for a certain port is served before who takes any of a range, before who takes any at all, and
+        bindings that differ only in their host address get the same port.
+
+        Raises:
+            LibnetworkError: as `reserve`.
+        """
+        groups: dict[PortBinding, list[PortBinding]] = {}
+        for binding in bindings:
+            _check(binding)
+            groups.setdefault(_anywhere(binding), []).append(binding)
+        got: dict[PortBinding, PortBinding] = {}
+        try:
+            for group in sorted(groups, key=_freedom):
+                addresses = list(chain.from_iterable(_addresses(each, families) for each in groups[group]))
+                first = self._choose(group, addresses, owner)
+                got.update({each: each.at(first) for each in groups[group]})
+        except BaseException:
+            for each in got.values():
+                self.release(each, families)
+            raise
+        return tuple(got[each] for each in bindings)
+
+    def adopt(self, binding: PortBinding, owner: str = "", families: Collection[Family] = FAMILIES) -> bool:
+        """Take over a concrete binding that the records say is published, whoever holds its sockets now; never raises.
+
+        A port that another process has (a controller on the same state directory, or a stranger) is ours in the table only. A second
+        call tries again.
+
+        Returns:
+            Whether sockets of this process guard every one of its ports.
+        """
+        guarded = [self._adopt(binding.protocol, *place, owner) for place in _places(binding, families)]
+        return all(guarded)
+
+    def release(self, binding: PortBinding, families: Collection[Family] = FAMILIES) -> None:
+        """Give back a concrete binding's host ports. What is not held is passed over."""
+        for address, port in _places(binding, families):
+            self._drop(binding.protocol, address, port)
+
+    def held(self) -> tuple[Reservation, ...]:
+        """Return what is reserved, by protocol, family, port and address."""
+        return tuple(
+            Reservation(protocol, address, port, hold.owner, hold.socket is not None)
+            for (protocol, _, port), holds in sorted(self._held.items())
+            for address, hold in sorted(holds.items(), key=lambda item: int(item[0]))
+        )
+
+    def forget(self) -> None:
+        """Close the sockets and keep the table: for a forked child, whose copies would keep a port that the parent gave back."""
+        for holds in self._held.values():
+            for hold in holds.values():
+                _close(hold)
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.forget()
+        self._held.clear()
+
+    def _choose(self, binding: PortBinding, addresses: Collection[IPAddress], owner: str) -> int:
+        """Take the first candidate that is free and return its first port."""
+        refused: Conflict | None = None
+        for first in self._candidates(binding):
+            try:
+                self._claim(binding.protocol, addresses, range(first, first + binding.count), owner)
+            except Conflict as error:
+                refused = error
+                continue
+            if not binding.host_port:
+                self._next[binding.protocol] = first + binding.count
+            return first
+        if refused is not None and _freedom(binding) == 0:
+            raise refused
+        raise _exhausted(binding, self._ephemeral) from refused
+
+    def _candidates(self, binding: PortBinding) -> Iterable[int]:
+        """First ports to try, in order."""
+        if binding.count > 1 and binding.host_port:
+            return (binding.host_port,)
+        if binding.host_port:
+            return range(binding.host_port, binding.host_port_end + 1)
+        return self._free_choice(binding)
+
+    def _free_choice(self, binding: PortBinding) -> Iterator[int]:
+        starts = range(self._ephemeral.start, self._ephemeral.stop - binding.count + 1)
+        turn = self._next[binding.protocol]
+        for first in chain(range(turn, starts.stop), range(starts.start, min(turn, starts.stop))):
+            if self._excluded.isdisjoint(range(first, first + binding.count)):
+                yield first
+
+    def _claim(self, protocol: Protocol, addresses: Collection[IPAddress], ports: range, owner: str) -> None:
+        """Take every port at every address, or none."""
+        done: list[tuple[IPAddress, int]] = []
+        try:
+            for port in ports:
+                for address in addresses:
+                    self._check_ours(protocol, address, port)
+                    self._hold(protocol, address, port, _Hold(owner, guard(self._open_socket, protocol, address, port)))
+                    done.append((address, port))
+        except BaseException:
+            for address, port in done:
+                self._drop(protocol, address, port)
+            raise
+
+    def _adopt(self, protocol: Protocol, address: IPAddress, port: int, owner: str) -> bool:
+        hold = self._held.get((protocol, address.version, port), {}).get(address)
+        if hold is None:
+            hold = _Hold(owner, None)
+            self._hold(protocol, address, port, hold)
+        if hold.socket is None:
+            with suppress(LibnetworkError):
+                hold.socket = guard(self._open_socket, protocol, address, port)
+        return hold.socket is not None
+
+    def _check_ours(self, protocol: Protocol, address: IPAddress, port: int) -> None:
+        holds = self._held.get((protocol, address.version, port))
+        if not holds:
+            return
+        for other, hold in holds.items():
+            if other == address or other.is_unspecified or address.is_unspecified:
+                raise Conflict(
+                    f"host port {where(protocol, other, port)} is already published{' by ' + hold.owner if hold.owner else ''}: "
+                    "choose another host port, or 0 for any free one",
+                    code="port_taken",
+                    port=port,
+                    address=address,
+                    protocol=protocol,
+                    owner=hold.owner,
+                )
+
+    def _hold(self, protocol: Protocol, address: IPAddress, port: int, hold: _Hold) -> None:
+        self._held.setdefault((protocol, address.version, port), {})[address] = hold
+
+    def _drop(self, protocol: Protocol, address: IPAddress, port: int) -> None:
+        key = (protocol, address.version, port)
+        holds = self._held.get(key, {})
+        if address in holds:
+            _close(holds.pop(address))
+        if not holds:
+            self._held.pop(key, None)
+
+
+def _close(hold: _Hold) -> None:
+    if hold.socket is not None:
+        hold.socket.close()
+        hold.socket = None
+
+
+def _check(binding: PortBinding) -> None:
+    if not binding.host_port and binding.host_port_end:
+        raise InvalidParameter(
+            f"invalid port {binding}: a host range needs its first port", code="invalid_port", binding=str(binding)
+        )
+
+
+def _anywhere(binding: PortBinding) -> PortBinding:
+    """The binding without its host address: what bindings that get the same port have in common."""
+    return PortBinding(
+        binding.container_port,
+        binding.protocol,
+        None,
+        binding.host_port,
+        binding.host_port_end,
+        binding.container_port_end,
+    )
+
+
+def _freedom(binding: PortBinding) -> int:
+    """0: certain ports; 1: any of a range; 2: any."""
+    if not binding.host_port:
+        return 2
+    return int(binding.host_port_end - binding.host_port + 1 != binding.count)
+
+
+def _addresses(binding: PortBinding, families: Collection[Family]) -> list[IPAddress]:
+    if binding.host_ip is not None:
+        return [binding.host_ip]
+    return [_ANY[family] for family in FAMILIES if family in families]
+
+
+def _places(binding: PortBinding, families: Collection[Family]) -> Iterator[tuple[IPAddress, int]]:
+    """Every address and port of a concrete binding."""
+    for address in _addresses(binding, families):
+        for port in range(binding.host_port, binding.host_port_end + 1):
+            yield address, port
+
+
+def _exhausted(binding: PortBinding, ephemeral: range) -> Unavailable:
+    low, high = (
+        (binding.host_port, binding.host_port_end) if binding.host_port else (ephemeral.start, ephemeral.stop - 1)
+    )
+    what = f"{binding.count} free ports in a row" if binding.count > 1 else "a free port"
+    return Unavailable(
+        f"there is not {what} of {low}-{high}/{binding.protocol} on the host for {binding}: unpublish some, or name others",
+        code="ports_exhausted",
+        binding=str(binding),
+    )

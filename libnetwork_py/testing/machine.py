@@ -1,0 +1,420 @@
+"""A machine in memory: words that were made, and what was there before.
+
+Division of labour: `Machine` remembers words and refuses what a kernel would refuse, with the errors that the kernel layer makes of
+a kernel's refusals; it knows no order, no undoing and no failure injection, which are `fake_kernel`'s.
+
+What it leaves out: traffic, carrier, link-local addresses, secondary addresses that go with their primary.
+
+May import: kernel.transport, kernel.messages, desired, facts, types, errors.
+"""
+
+from __future__ import annotations
+
+import errno
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Interface, IPv6Interface
+from types import MappingProxyType
+from typing import TypeAlias
+
+from attrs import Factory, define, evolve, field, frozen
+
+from ..desired import HOST, Address, Bridge, Element, Key, Namespace, Route, Sysctl, Table, Veth, Word
+from ..errors import InvalidParameter, LibnetworkError, NotFound
+from ..facts import Facts, LinkFact, NamespaceFacts, RouteFact, TableFact
+from ..kernel.messages import meaning
+from ..kernel.transport import Refusal, refused
+from ..types import EMPTY, IPInterface, check_interface_name
+
+BRIDGE_PORTS = 1023
+"""As many ports as a bridge takes (``BR_MAX_PORTS`` less one)."""
+
+LOOPBACK = LinkFact("lo", 1, "", "00:00:00:00:00:00", 65536, up=True)
+LOOPBACK_ADDRESSES: tuple[IPInterface, ...] = (IPv4Interface("127.0.0.1/8"), IPv6Interface("::1/128"))
+
+METRICS = {4: (0, 0), 6: (1024, 256)}
+"""The metric of a route that names none, and of a connected one, per family."""
+
+AnyLink: TypeAlias = Bridge | Veth | LinkFact
+
+
+@frozen
+class Presets:
+    """What the machine has before anything is made: nothing of it is ever removed.
+
+    Attributes:
+        links: Interfaces of the host, besides loopback.
+        addresses: Addresses of the host: interface name and address.
+        routes: Routes of the host, besides the connected ones of its addresses.
+        sysctls: Settings of the host by dotted name below ``net.``; every other setting is ``0``.
+        namespaces: Paths of namespaces that somebody else made.
+        processes: Paths of the namespaces of processes, by pid.
+    """
+
+    links: tuple[LinkFact, ...] = ()
+    addresses: tuple[tuple[str, IPInterface], ...] = ()
+    routes: tuple[RouteFact, ...] = ()
+    sysctls: Mapping[str, str] = EMPTY
+    namespaces: frozenset[str] = frozenset()
+    processes: Mapping[int, str] = MappingProxyType({})
+
+
+@define
+class _Inside:
+    """One namespace: the words in it, the ends that veth pairs of other namespaces have in it, interface numbers and settings."""
+
+    words: dict[Key, Word] = field(factory=dict)
+    peers: dict[str, Veth] = field(factory=dict)
+    indexes: dict[str, int] = field(factory=dict)
+    last_index: int = 1
+    settings: dict[Key, str] = field(factory=dict)
+
+    def copy(self) -> _Inside:
+        return _Inside(dict(self.words), dict(self.peers), dict(self.indexes), self.last_index, dict(self.settings))
+
+    def number(self, name: str) -> None:
+        self.last_index += 1
+        self.indexes[name] = self.last_index
+
+
+@define
+class Machine:
+    """The words that exist now, over presets."""
+
+    presets: Presets = Presets()
+    _inside: dict[str, _Inside] = field(init=False, default=Factory(lambda self: _empty(self.presets), takes_self=True))
+
+    def copy(self) -> Machine:
+        """Return a machine in the same state that goes its own way."""
+        twin = Machine(self.presets)
+        twin._inside = {path: inside.copy() for path, inside in self._inside.items()}
+        return twin
+
+    def __iter__(self) -> Iterator[Word]:
+        for inside in self._inside.values():
+            yield from inside.words.values()
+
+    def find(self, word: Word) -> Word | None:
+        """Return the word of the same key, in whatever shape it exists."""
+        inside = self._inside.get(home(word))
+        return inside.words.get(word.key) if inside else None
+
+    def has_namespace(self, path: str) -> bool:
+        """Return whether there is such a namespace."""
+        return path in self._inside
+
+    # making
+
+    def make(self, word: Word) -> None:
+        """Add a word.
+
+        Raises:
+            Conflict: it exists. NotFound: what it stands on does not. InvalidParameter: no kernel would take it.
+        """
+        inside = self._enter(word)
+        if not isinstance(word, Sysctl) and word.key in inside.words:
+            raise refuse(word, errno.EEXIST)
+        match word:
+            case Sysctl():
+                if word.link not in {None, "all", "default"}:
+                    self._need_link(word, word.namespace, word.link or "")
+                inside.settings[word.key] = word.value
+            case Bridge():
+                self._check_name(word, word.namespace, word.name)
+                inside.number(word.name)
+            case Veth():
+                self._make_veth(word, inside)
+            case Address():
+                self._check_address(word)
+            case Route():
+                self._check_route(word)
+            case Element():
+                self._check_element(word)
+            case Namespace() | Table():
+                pass
+        inside.words[word.key] = word
+
+    def _enter(self, word: Word) -> _Inside:
+        if isinstance(word, Namespace):
+            if word.path in self._inside:
+                raise refuse(word, errno.EEXIST)
+            self._inside[word.path] = _Inside()
+        return self._need_namespace(home(word))
+
+    def _need_namespace(self, path: str) -> _Inside:
+        inside = self._inside.get(path)
+        if inside is None:
+            raise no_namespace(path)
+        return inside
+
+    def _need_link(self, word: Word, namespace: str, name: str) -> AnyLink:
+        link = self._link(namespace, name)
+        if link is None:
+            raise refuse(word, errno.ENODEV)
+        return link
+
+    def _link(self, namespace: str, name: str) -> AnyLink | None:
+        inside = self._need_namespace(namespace)
+        word = inside.words.get(("link", namespace, name))
+        preset = (link for link in (LOOPBACK, *self._preset_links(namespace)) if link.name == name)
+        return word if isinstance(word, (Bridge, Veth)) else inside.peers.get(name) or next(preset, None)
+
+    def _preset_links(self, namespace: str) -> tuple[LinkFact, ...]:
+        return self.presets.links if namespace == HOST else ()
+
+    def _check_name(self, word: Word, namespace: str, name: str) -> None:
+        check_interface_name(name)
+        if self._link(namespace, name) is not None:
+            raise refuse(word, errno.EEXIST)
+
+    def _make_veth(self, word: Veth, inside: _Inside) -> None:
+        self._check_name(word, word.namespace, word.name)
+        self._check_name(word, word.peer_namespace, word.peer_name)
+        if (word.namespace, word.name) == (word.peer_namespace, word.peer_name):
+            raise refuse(word, errno.EEXIST)
+        if word.master:
+            self._check_master(word)
+        inside.number(word.name)
+        there = self._inside[word.peer_namespace]
+        there.number(word.peer_name)
+        there.peers[word.peer_name] = word
+
+    def _check_address(self, word: Address) -> None:
+        self._need_link(word, word.namespace, word.link)
+        if (word.link, word.address) in self.addresses(word.namespace):
+            raise refuse(word, errno.EEXIST)
+
+    def _check_master(self, word: Veth) -> None:
+        master = self._need_link(word, word.namespace, word.master)
+        if not isinstance(master, Bridge) and getattr(master, "kind", "") != "bridge":
+            raise refuse(word, errno.EOPNOTSUPP)
+        words = self._inside[word.namespace].words.values()
+        if sum(getattr(each, "master", "") == word.master for each in words) >= BRIDGE_PORTS:
+            raise refuse(word, errno.EXFULL)
+
+    def _check_route(self, word: Route) -> None:
+        self._need_link(word, word.namespace, word.link)
+        routes = self.routes(word.namespace)
+        if (word.destination, metric_of(word)) in {(each.destination, each.metric) for each in routes}:
+            raise refuse(word, errno.EEXIST)
+        near = [each.destination for each in routes if each.gateway is None and each.link == word.link]
+        if word.gateway and not word.gateway.is_link_local and not any(word.gateway in network for network in near):
+            raise refuse(word, errno.ENETUNREACH, "Nexthop has invalid gateway")
+
+    def _check_element(self, word: Element) -> None:
+        table = self._inside[word.namespace].words.get(("table", word.namespace, word.table))
+        if not isinstance(table, Table) or word.set.name not in {decl.name for decl in table.sets}:
+            raise refuse(word, errno.ENOENT)
+        fits = len(word.fields) == len(word.set.key) and (word.value is None) == (word.set.value is None)
+        if word.set not in table.sets or not fits:
+            raise InvalidParameter(
+                f"{word.fields!r} → {word.value!r} is no element of the set {word.set.name}",
+                code="bad_element", set=word.set.name,
+            )  # fmt: skip
+
+    def mend(self, word: Word) -> None:
+        """Give a word that exists another shape; a link keeps what is on it, unless its other end would be another one."""
+        there = self.find(word)
+        if isinstance(word, Bridge) and isinstance(there, Bridge):
+            self._inside[word.namespace].words[word.key] = word
+        elif isinstance(word, Veth) and isinstance(there, Veth) and _far_end(word) == _far_end(there):
+            self._inside[word.namespace].words[word.key] = word
+            self._inside[word.peer_namespace].peers[word.peer_name] = word
+        else:
+            self.remove(there or word)
+            self.make(word)
+
+    # removing, where what is gone already is no error
+
+    def remove(self, word: Word) -> None:
+        """Remove a word and what goes with it; nothing happens if it is not there."""
+        there = self.find(word)
+        if there is None:
+            return
+        inside = self._inside[home(there)]
+        del inside.words[there.key]
+        match there:
+            case Namespace():
+                self._remove_namespace(there)
+            case Sysctl():
+                if there.restore is not None:
+                    inside.settings[there.key] = there.restore
+            case Bridge():
+                self._free_ports(there)
+                self._sweep(there.namespace, there.name)
+            case Veth():
+                self._remove_veth(there)
+            case Address():
+                self._remove_address(there)
+            case Table():
+                elements = [
+                    each for each in inside.words.values() if isinstance(each, Element) and each.table == there.name
+                ]
+                _drop(inside, elements)
+            case Route() | Element():
+                pass
+
+    def _remove_namespace(self, word: Namespace) -> None:
+        for veth in list(self._inside[word.path].peers.values()):
+            self.remove(veth)
+        for veth in [each for each in self._inside[word.path].words.values() if isinstance(each, Veth)]:
+            self.remove(veth)
+        del self._inside[word.path]
+
+    def _remove_veth(self, word: Veth) -> None:
+        del self._inside[word.peer_namespace].peers[word.peer_name]
+        self._sweep(word.namespace, word.name)
+        self._sweep(word.peer_namespace, word.peer_name)
+
+    def _sweep(self, namespace: str, name: str) -> None:
+        """Drop what was on an interface."""
+        inside = self._inside[namespace]
+        _drop(inside, [each for each in inside.words.values() if getattr(each, "link", None) == name])
+        for key in [key for key in inside.settings if key[-1] == name]:
+            del inside.settings[key]
+        del inside.indexes[name]
+
+    def _free_ports(self, bridge: Bridge) -> None:
+        words = self._inside[bridge.namespace].words
+        for key, word in words.items():
+            if isinstance(word, Veth) and word.master == bridge.name:
+                words[key] = self._inside[word.peer_namespace].peers[word.peer_name] = evolve(
+                    word, master="", hairpin=False, isolated=False
+                )
+
+    def _remove_address(self, word: Address) -> None:
+        family = word.address.version
+        if not any(link == word.link and each.version == family for link, each in self.addresses(word.namespace)):
+            # fib_inetaddr_event in net/ipv4/fib_frontend.c: the last IPv4 address takes the routes of its interface along
+            words = self._inside[word.namespace].words.values()
+            routes = (each for each in words if isinstance(each, Route) and each.link == word.link)
+            _drop(self._inside[word.namespace], [each for each in routes if each.destination.version == family == 4])
+
+    # looking
+
+    def addresses(self, namespace: str) -> frozenset[tuple[str, IPInterface]]:
+        """Return the addresses in a namespace with their interfaces, loopback included."""
+        words = self._need_namespace(namespace).words.values()
+        made = {(each.link, each.address) for each in words if isinstance(each, Address)}
+        preset = self.presets.addresses if namespace == HOST else ()
+        return frozenset({*made, *preset, *((LOOPBACK.name, address) for address in LOOPBACK_ADDRESSES)})
+
+    def routes(self, namespace: str) -> frozenset[RouteFact]:
+        """Return the routes of a namespace's main table, the connected ones of its addresses included."""
+        words = self._need_namespace(namespace).words.values()
+        made = (
+            RouteFact(each.destination, each.link, each.gateway, metric_of(each))
+            for each in words
+            if isinstance(each, Route)
+        )
+        preset = self.presets.routes if namespace == HOST else ()
+        return frozenset({*made, *preset, *_connected(self.addresses(namespace))})
+
+    def links(self, namespace: str) -> Mapping[str, LinkFact]:
+        """Return the interfaces of a namespace by name, loopback first."""
+        inside = self._need_namespace(namespace)
+        found = {link.name: link for link in (LOOPBACK, *self._preset_links(namespace))}
+        for word in inside.words.values():
+            if isinstance(word, (Bridge, Veth)):
+                found[word.name] = _link_fact(word, inside.indexes[word.name])
+        for name, veth in inside.peers.items():
+            found[name] = LinkFact(name, inside.indexes[name], "veth", veth.peer_mac, veth.mtu or 1500, up=True)
+        return found
+
+    def setting(self, word: Sysctl) -> str | None:
+        """Return the value that a setting has, whoever wrote it; ``None`` if its namespace or interface is not there.
+
+        One of an interface that nobody wrote has the value of ``default``.
+        """
+        inside = self._inside.get(word.namespace)
+        pseudo = word.link in {None, "all", "default"}
+        if inside is None or not (pseudo or self._link(word.namespace, word.link or "")):
+            return None
+        preset = self.presets.sysctls if word.namespace == HOST else EMPTY
+        inherited = "0" if pseudo else self.setting(evolve(word, name=word.name.replace("{}", "default"), link=None))
+        return inside.settings.get(word.key, preset.get(word.name.replace("{}", word.link or ""), inherited))
+
+    def table(self, namespace: str, name: str) -> TableFact | None:
+        """Return a table of the packet filter."""
+        inside = self._inside.get(namespace)
+        table = inside.words.get(("table", namespace, name)) if inside else None
+        if inside is None or not isinstance(table, Table):
+            return None
+        sets: dict[str, dict[tuple[object, ...], object]] = {decl.name: {} for decl in table.sets}
+        for word in inside.words.values():
+            if isinstance(word, Element) and word.table == name:
+                sets[word.set.name][word.fields] = word.value
+        return TableFact({chain.name: len(chain.rules) for chain in table.chains}, sets)
+
+
+def facts(machine: Machine, namespaces: Iterable[str], words: Iterable[Word]) -> Facts:
+    """Return a snapshot: the host, those of ``namespaces`` that exist, and the tables and settings that ``words`` name."""
+    wanted = tuple(words)
+    paths = dict.fromkeys(path for path in (HOST, *namespaces) if machine.has_namespace(path))
+    inside = {
+        path: NamespaceFacts(machine.links(path), machine.addresses(path), machine.routes(path)) for path in paths
+    }
+    tables = dict.fromkeys((word.namespace, word.name) for word in wanted if isinstance(word, Table))
+    tables |= dict.fromkeys((word.namespace, word.table) for word in wanted if isinstance(word, Element))
+    found = {key: machine.table(*key) for key in tables}
+    settings = {word.key: machine.setting(word) for word in wanted if isinstance(word, Sysctl)}
+    return Facts(
+        inside,
+        {key: table for key, table in found.items() if table is not None},
+        {key: value for key, value in settings.items() if value is not None},
+    )
+
+
+def home(word: Word) -> str:
+    """Return the namespace that a word is kept with: a namespace's own, for the namespace itself."""
+    return word.path if isinstance(word, Namespace) else word.namespace
+
+
+def metric_of(route: Route) -> int:
+    """Return the metric that the kernel gives a route."""
+    return route.metric or METRICS[route.destination.version][0]
+
+
+def _empty(presets: Presets) -> dict[str, _Inside]:
+    inside = {path: _Inside() for path in (HOST, *presets.namespaces)}
+    for link in presets.links:
+        inside[HOST].number(link.name)
+    return inside
+
+
+def _connected(addresses: Iterable[tuple[str, IPInterface]]) -> Iterator[RouteFact]:
+    for link, address in addresses:
+        # IPv4 has no route for a /32, IPv6 has one for a /128; those of loopback are in the local table
+        if link != LOOPBACK.name and (address.version == 6 or address.network.prefixlen < 32):
+            yield RouteFact(address.network, link, None, METRICS[address.version][1], connected=True)
+
+
+def _link_fact(word: Bridge | Veth, index: int) -> LinkFact:
+    mtu = word.mtu or 1500
+    if isinstance(word, Bridge):
+        return LinkFact(word.name, index, "bridge", word.mac, mtu, up=True, group=word.group)
+    # the kernel gives the outer end a random address; here it follows from the name, so that texts are the same every time
+    mac = (b"\x02\x00" + zlib.crc32(f"{word.namespace} {word.name}".encode()).to_bytes(4, "big")).hex(":")
+    return LinkFact(
+        word.name, index, "veth", mac, mtu, up=True, group=word.group,
+        master=word.master, hairpin=word.hairpin, isolated=word.isolated,
+    )  # fmt: skip
+
+
+def _far_end(word: Veth) -> tuple[str, str]:
+    return word.peer_namespace, word.peer_name
+
+
+def _drop(inside: _Inside, words: Iterable[Word]) -> None:
+    for word in words:
+        del inside.words[word.key]
+
+
+def refuse(word: Word, number: int, says: str = "") -> LibnetworkError:
+    """Return the error that the kernel layer makes when the kernel refuses to make a word."""
+    return refused(Refusal(0, number, says), f"make {meaning(word)}")
+
+
+def no_namespace(path: str) -> NotFound:
+    """Return the error for a namespace that is not there."""
+    return NotFound(f"no network namespace at {path}", code="namespace_not_found", path=path)

@@ -1,0 +1,56 @@
+"""A description with every word in it, in no order, that a kernel takes: for tests that need some of each."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+
+from libnetwork_py.desired import (
+    HOST,
+    Address,
+    Bridge,
+    Description,
+    Element,
+    Namespace,
+    Route,
+    Sysctl,
+    Table,
+    Veth,
+)
+from libnetwork_py.nftables import Chain, Hook, Rule, SetDecl
+from libnetwork_py.types import MacAddress
+
+WEB = "/run/netns/web"
+PORTS = SetDecl("ports", ("inet_proto", "inet_service"), ("ipv4_addr", "inet_service"))
+PAIRS = SetDecl("pairs", ("ifname", "ifname"))
+NETWORKS = SetDecl("networks", ("ipv4_addr",), "verdict", interval=True)
+RULE = Rule("dnat ip to meta l4proto . th dport map @ports", ())
+TABLE = Table(HOST, "lnw", (PORTS, PAIRS, NETWORKS), (Chain("prerouting", (RULE,), Hook("nat", "prerouting", -100)),))
+BRIDGE_MAC, MAC, OTHER_MAC = (MacAddress(f"02:42:ac:12:00:0{number}") for number in (1, 2, 3))
+
+
+def description(web: str) -> Description:
+    """Every word there is, out of order."""
+    return (
+        Element(HOST, "lnw", PORTS, ("tcp", 8080), (IPv4Address("172.18.0.2"), 80)),
+        Element(HOST, "lnw", PAIRS, ("br0", "br0")),
+        Element(HOST, "lnw", NETWORKS, (IPv4Network("10.0.0.0/8"),), "drop"),
+        Route(web, IPv4Network("0.0.0.0/0"), "eth0", IPv4Address("172.18.0.1")),
+        Route(web, IPv6Network("::/0"), "eth0", IPv6Address("fd00:18::1")),
+        Route(web, IPv4Network("10.9.0.0/16"), "eth0", IPv4Address("10.7.0.9"), 7),
+        Route(web, IPv4Network("10.8.0.0/16"), "eth0", IPv6Address("fd00:18::1")),
+        Route(web, IPv4Network("10.7.0.0/16"), "eth0"),
+        Address(HOST, "br0", IPv4Interface("172.18.0.1/16")),
+        Address(HOST, "br0", IPv6Interface("fd00:18::1/64")),
+        Address(web, "eth0", IPv4Interface("172.18.0.2/16")),
+        Address(web, "eth0", IPv6Interface("fd00:18::2/64")),
+        Sysctl(web, "ipv6.conf.{}.disable_ipv6", "0", link="eth0"),
+        Sysctl(web, "ipv4.conf.{}.rp_filter", "2", link="inner.1"),
+        Veth(HOST, "veth1", web, "eth0", MAC, "br0", 1400, 77, hairpin=True, isolated=True),
+        Veth(web, "inner.1", HOST, "back", OTHER_MAC),
+        Bridge(HOST, "br0", BRIDGE_MAC, 1400, 77),
+        TABLE,
+        Sysctl(HOST, "ipv4.ip_forward", "1", restore="0"),
+        Namespace(web),
+        Sysctl(web, "ipv6.conf.default.disable_ipv6", "1"),
+        Sysctl(web, "ipv4.ip_local_port_range", "20000 21000"),
+    )

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import random
+from ipaddress import IPv4Interface, IPv4Network
+
+import pytest
+
+from libnetwork_py.desired import (
+    HOST,
+    PHASES,
+    Address,
+    Bridge,
+    Change,
+    Namespace,
+    Route,
+    Sysctl,
+    Veth,
+    between,
+    phase,
+)
+from libnetwork_py.types import MacAddress, parse_address
+from tests.sample import MAC, WEB, description
+
+EVERYTHING = description(WEB)
+OTHER = Address(HOST, "br0", IPv4Interface("172.19.0.1/16"))
+
+
+def test_every_word_has_a_key_of_its_own() -> None:
+    """Different objects have different keys, so that a key names one object of one machine."""
+    assert len({word.key for word in EVERYTHING}) == len(EVERYTHING)
+
+
+def test_a_key_is_what_an_object_is_called() -> None:
+    """Two shapes of one object have one key: a link its name, a route its destination and metric."""
+    bridge = Bridge(HOST, "a", MacAddress("02:00:00:00:00:01"))
+    assert bridge.key == Veth(HOST, "a", WEB, "eth0", MAC).key
+    default = IPv4Network("0.0.0.0/0")
+    assert Route(WEB, default, "eth0", parse_address("10.0.0.1")).key == Route(WEB, default, "eth1").key
+    assert Route(WEB, default, "eth0").key != Route(WEB, default, "eth0", metric=5).key
+
+
+@pytest.mark.parametrize(
+    ("word", "path"),
+    [
+        (Sysctl(HOST, "ipv4.ip_forward", "1"), "ipv4/ip_forward"),
+        (Sysctl(WEB, "ipv6.conf.{}.disable_ipv6", "0", link="eth0"), "ipv6/conf/eth0/disable_ipv6"),
+        (Sysctl(WEB, "ipv6.conf.{}.disable_ipv6", "0", link="eth0.1"), "ipv6/conf/eth0.1/disable_ipv6"),
+    ],
+)
+def test_where_a_setting_is(word: Sysctl, path: str) -> None:
+    """A setting is a file below /proc/sys/net; a dot in the name of an interface is no slash."""
+    assert word.path == path
+
+
+def test_what_a_setting_was_is_not_part_of_it() -> None:
+    """Two descriptions that differ only in the value to restore ask for the same."""
+    one, other = Sysctl(HOST, "ipv4.ip_forward", "1", restore="0"), Sysctl(HOST, "ipv4.ip_forward", "1")
+    assert one == other
+    assert not between([one], [other])
+
+
+def test_words_are_made_in_the_order_of_phases() -> None:
+    """A change names what it makes by phases, and what it removes the other way round, however they were said."""
+    said = list(EVERYTHING)
+    random.Random(7).shuffle(said)
+    coming, going = between([], said), between(said, [])
+    assert [phase(word) for word in coming.make] == sorted(phase(word) for word in said)
+    assert [phase(word) for word in going.remove] == sorted((phase(word) for word in said), reverse=True)
+    assert set(coming.make) == set(going.remove) == set(said)
+    assert coming.remove == going.make == ()
+
+
+def test_every_kind_of_word_has_a_phase() -> None:
+    """The sample has every kind, and each has its place; a namespace's own setting goes with the namespace."""
+    assert {type(word) for word in EVERYTHING} == set(PHASES)
+    assert phase(Sysctl(WEB, "ipv4.ip_forward", "1")) == phase(Namespace(WEB))
+    assert phase(Sysctl(WEB, "ipv4.conf.{}.rp_filter", "1", link="eth0")) > phase(Veth(HOST, "a", WEB, "eth0", MAC))
+
+
+def test_what_stays_is_left_alone() -> None:
+    """A word in both descriptions is in neither half of the change, and one said twice comes once."""
+    assert not between(EVERYTHING, reversed(EVERYTHING))
+    change = between(EVERYTHING, [*EVERYTHING[1:], OTHER, OTHER], "why")
+    assert change == Change(remove=(EVERYTHING[0],), make=(OTHER,), why="why")
+
+
+def test_a_new_shape_goes_and_comes() -> None:
+    """A word of the same key in another shape stands in both halves."""
+    old, new = (Route(WEB, IPv4Network("0.0.0.0/0"), link) for link in ("eth0", "eth1"))
+    assert between([old], [new]) == Change(remove=(old,), make=(new,))
+
+
+def test_the_reverse_undoes() -> None:
+    """The reverse of a change has its halves swapped, says so, and its reverse has them back."""
+    change = between([EVERYTHING[0]], [OTHER], "join web to front")
+    assert (change.reverse.remove, change.reverse.make) == (change.make, change.remove)
+    assert change.reverse.why == "undo join web to front"
+    assert change.reverse.reverse.make == change.make

@@ -1,0 +1,42 @@
+"""What is installed: the distribution's metadata and files."""
+
+from __future__ import annotations
+
+from importlib.metadata import distribution, entry_points
+from importlib.resources import files
+
+import pytest
+
+import libnetwork_py
+
+GROUPS = {
+    "libnetwork_py.drivers": {"bridge", "host", "null"},
+    "libnetwork_py.ipam": {"default", "null"},
+    "libnetwork_py.stores": {"memory", "sqlite"},
+}
+
+
+def test_nothing_but_three_packages_is_required() -> None:
+    """Without an extra, the distribution needs attrs, pyroute2 and typing-extensions, and nothing else."""
+    required = [each for each in distribution("libnetwork_py").requires or () if "extra ==" not in each]
+    assert sorted(each.split(">")[0] for each in required) == ["attrs", "pyroute2", "typing-extensions"]
+
+
+def test_the_version_is_said_once() -> None:
+    """The package and its distribution have the same version."""
+    assert distribution("libnetwork_py").version == libnetwork_py.__version__
+
+
+def test_type_checkers_are_told() -> None:
+    """The package carries ``py.typed``."""
+    assert files(libnetwork_py).joinpath("py.typed").is_file()
+
+
+@pytest.mark.parametrize("group", sorted(GROUPS))
+def test_built_ins_are_entry_points_that_load(group: str) -> None:
+    """The built-ins are registered as a stranger's plug-ins are, and each can be loaded."""
+    ours = [
+        each for each in entry_points(group=group) if each.dist and each.dist.name == distribution("libnetwork_py").name
+    ]
+    assert {each.name for each in ours} == GROUPS[group]
+    assert all(callable(each.load()) for each in ours)
