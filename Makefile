@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint format docs bench clean
+.PHONY: help demo test lint ruff mypy pyright format docs bench clean
 
 help:
 	@echo "make demo    two sandboxes, a bridge and a published port on this machine's kernel (root)"
@@ -24,10 +24,16 @@ test:
 	@scripts/install-packages
 	@scripts/test-wheel
 
-lint: $(VENV)/.installed-dev
+lint: ruff mypy pyright
+
+ruff: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+mypy: $(VENV)/.installed-dev
 	$(BIN)/mypy
+
+pyright: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/.installed-dev
@@ -41,7 +47,7 @@ docs: $(VENV)/.installed-dev
 bench:
 	@scripts/need-root "make bench"
 	@$(MAKE) --no-print-directory $(VENV)/.installed
-	@set -e; for each in benchmarks/bench_*.py; do echo "== $$each"; $(BIN)/python "$$each"; done
+	@set -e; for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python "$$each"; done
 
 clean:
 	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -203,10 +203,57 @@ class Change:
 
 
 def between(before: Iterable[Word], after: Iterable[Word], why: str = "") -> Change:
-    """Return the change that leads from one description to another: words equal in both are left alone."""
+    """Return the change that leads from one description to another.
+
+    Words equal in both are left alone, but for those that would go with what they stand on, such as the addresses of a link in a new
+    shape: they go and come again.
+    """
     old, new = dict.fromkeys(before), dict.fromkeys(after)
+    gone = dict.fromkeys(word for word in old if word not in new)
+    staying = [word for word in old if word in new]
+    while shaken := _shaken(staying, gone):
+        gone.update(dict.fromkeys(shaken))
+        staying = [word for word in staying if word not in gone]
     return Change(
-        remove=tuple(sorted((word for word in old if word not in new), key=phase, reverse=True)),
-        make=tuple(sorted((word for word in new if word not in old), key=phase)),
+        remove=tuple(sorted(gone, key=phase, reverse=True)),
+        make=tuple(sorted((word for word in new if word not in old or word in gone), key=phase)),
         why=why,
     )
+
+
+def _shaken(staying: Iterable[Word], gone: Iterable[Word]) -> list[Word]:
+    """Return the words that would go although they stay in the description, because of others that go."""
+    namespaces = {word.path for word in gone if isinstance(word, Namespace)}
+    tables = {(word.namespace, word.name) for word in gone if isinstance(word, Table)}
+    links = {end for word in gone if isinstance(word, Bridge | Veth) for end in _ends(word)}
+    # fib_inetaddr_event in net/ipv4/fib_frontend.c: the last IPv4 address takes the routes of its interface along
+    bare = _with_ipv4(gone) - _with_ipv4(staying)
+
+    def goes_along(word: Word) -> bool:
+        match word:
+            case Namespace():
+                return False
+            case Route() if word.destination.version == 4 and (word.namespace, word.link) in bare:
+                return True
+            case Sysctl() | Address() | Route():
+                return word.namespace in namespaces or (word.namespace, word.link) in links
+            case Veth():
+                return (
+                    bool(namespaces & {word.namespace, word.peer_namespace}) or (word.namespace, word.master) in links
+                )
+            case Element():
+                return word.namespace in namespaces or (word.namespace, word.table) in tables
+            case Bridge() | Table():
+                return word.namespace in namespaces
+
+    return [word for word in staying if goes_along(word)] if namespaces or tables or links or bare else []
+
+
+def _ends(link: Link) -> set[tuple[str, str]]:
+    other = {(link.peer_namespace, link.peer_name)} if isinstance(link, Veth) else set[tuple[str, str]]()
+    return {(link.namespace, link.name), *other}
+
+
+def _with_ipv4(words: Iterable[Word]) -> set[tuple[str, str]]:
+    addresses = (word for word in words if isinstance(word, Address))
+    return {(word.namespace, word.link) for word in addresses if word.address.version == 4}

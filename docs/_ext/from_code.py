@@ -83,7 +83,7 @@ class EndpointStates(FromCode):
         """Return a table with a line for each verb."""
         states = list(dict.fromkeys(state for state, _ in TRANSITIONS))
         verbs = dict.fromkeys(verb for _, verb in TRANSITIONS)
-        after = {key: f"`{state}`" for key, state in TRANSITIONS.items()}
+        after: dict[tuple[str, str], str] = {key: f"`{state}`" for key, state in TRANSITIONS.items()}
         rows = [[f"`{verb}`", *(after.get((state, verb), "`Conflict`") for state in states)] for verb in verbs]
         return table(["", *(f"when `{state}`" for state in states)], rows)
 
@@ -99,14 +99,21 @@ class ErrorCodes(FromCode):
             if path.relative_to(root).parts[0] != "testing":
                 for category, code, message in raised(ast.parse(path.read_text(encoding="utf-8"))):
                     messages.setdefault((category, code), {})[message] = None
-        rows = [[f"`{code}`", f"`{category}`", "; ".join(texts)] for (category, code), texts in sorted(messages.items())]
+        rows = [
+            [f"`{code}`", f"`{category}`", "; ".join(texts)] for (category, code), texts in sorted(messages.items())
+        ]
         return table(["Code", "Category", "Says"], rows)
 
 
 def raised(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
     """Return category, code and message of every error that a module makes with its code written out."""
     for call in ast.walk(tree):
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in errors.__all__ and call.args:
+        if (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Name)
+            and call.func.id in errors.__all__
+            and call.args
+        ):
             for keyword in call.keywords:
                 if keyword.arg == "code":
                     yield from ((call.func.id, code, template(call.args[0])) for code in texts(keyword.value))
@@ -124,7 +131,9 @@ def texts(node: ast.expr) -> Iterator[str]:
 def template(node: ast.expr) -> str:
     """Return a text or f-string with an ellipsis for each value, safe in Markdown."""
     parts = node.values if isinstance(node, ast.JoinedStr) else [node]
-    text = "".join(part.value if isinstance(part, ast.Constant) and isinstance(part.value, str) else "…" for part in parts)
+    text = "".join(
+        part.value if isinstance(part, ast.Constant) and isinstance(part.value, str) else "…" for part in parts
+    )
     return text.replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_") if " " in text else text
 
 

@@ -97,7 +97,7 @@ class AddressSet:
     def add_range(self, low: int, high: int) -> int:
         """Take every number from ``low`` to ``high``; return how many were free.
 
-        Costs a few steps a level plus one for each node held inside the range.
+        Costs a few steps a level, and one for each node held inside the range, at worst for each node of the set.
 
         Raises:
             ValueError: reversed, or outside the pool.
@@ -117,7 +117,9 @@ class AddressSet:
         return added
 
     def count(self, low: int = 0, high: int | None = None) -> int:
-        """Return how many numbers from ``low`` to ``high`` are taken; at once for the whole pool.
+        """Return how many numbers from ``low`` to ``high`` are taken.
+
+        At once for the whole pool; else it costs a step for each node held inside the range, at worst for each node of the set.
 
         Raises:
             ValueError: reversed, or outside the pool.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import Literal, TypeAlias
 
-from ..desired import Change, Description, Sysctl, Table, Word, between
+from ..desired import HOST, Change, Description, Sysctl, Table, Word, between
 from ..endpoint import EndpointRecord
 from ..network import NetworkRecord
 from .describe import Describer
@@ -145,7 +145,7 @@ class Work:
 
 
 def _may_be_shared(word: Word) -> bool:
-    return isinstance(word, Table) or (isinstance(word, Sysctl) and word.link is None)
+    return isinstance(word, Table) or (isinstance(word, Sysctl) and word.namespace == HOST and word.link is None)
 
 
 def words_of(changes: Iterable[Change]) -> Description:

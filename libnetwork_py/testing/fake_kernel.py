@@ -33,7 +33,11 @@ from .machine import Machine, Presets, facts, home, no_namespace
 
 T = TypeVar("T")
 
-FEATURES: tuple[str, ...] = ("bridge", "ipv6", "nftables", "nftables_nat_inet", "veth")
+FEATURES: tuple[str, ...] = tuple(
+    "br_netfilter bridge bridge_port_isolation bridge_vlan_filtering conntrack dummy htb ingress ipv6 ipvlan ipvs macvlan netem "
+    "nftables nftables_concat_intervals nftables_nat_inet tbf veth vlan vxlan wireguard xfrm".split()
+)
+"""What `kernel.probe` looks for."""
 
 
 class Killed(BaseException):
@@ -169,8 +173,9 @@ class FakeKernel:
     def enforce(self, change: Change) -> None:
         """Make what is missing, mend what differs, remove what is there: see `kernel.api.Kernel.enforce`."""
         errors: list[Exception] = []
+        made = {word.key for word in change.make}
         with self._lock:
-            for word in reversed(in_order(explicit(change))):
+            for word in reversed(in_order(word for word in explicit(change) if word.key not in made)):
                 self._try(errors, self._enforce_gone, word, change.why)
             for word in in_order(change.make):
                 self._try(errors, self._enforce_there, word, change.why)

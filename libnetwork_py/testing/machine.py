@@ -116,8 +116,8 @@ class Machine:
             raise refuse(word, errno.EEXIST)
         match word:
             case Sysctl():
-                if word.link not in {None, "all", "default"}:
-                    self._need_link(word, word.namespace, word.link or "")
+                if self.setting(word) is None:
+                    raise refuse(word, errno.ENOENT)
                 inside.settings[word.key] = word.value
             case Bridge():
                 self._check_name(word, word.namespace, word.name)

@@ -1,0 +1,196 @@
+"""The fake kernel is like the real one: the same changes succeed, the same fail with the same error, and the machine looks the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+
+import pytest
+from attrs import evolve, frozen
+
+from libnetwork_py.desired import HOST, Address, Bridge, Change, Description, Namespace, Route, Sysctl, Veth, Word
+from libnetwork_py.errors import LibnetworkError
+from libnetwork_py.facts import Facts, LinkFact, NamespaceFacts
+from libnetwork_py.kernel.api import Kernel
+from libnetwork_py.kernel.linux import LinuxKernel
+from libnetwork_py.testing import FakeKernel
+from libnetwork_py.types import MacAddress
+from tests.root import kernel_lab, machine
+
+MAC, OTHER_MAC = MacAddress("02:42:ac:12:00:02"), MacAddress("02:42:ac:12:00:03")
+BRIDGE = Bridge(HOST, "br0", MacAddress("02:42:ac:12:00:01"), 1400, 77)
+GATEWAY = Address(HOST, "br0", IPv4Interface("172.18.0.1/16"))
+DEFAULT, NEAR = IPv4Network("0.0.0.0/0"), IPv4Address("172.18.0.1")
+
+Words = Callable[[str], Description]
+
+
+def ground(web: str) -> Description:
+    """A bridge and a sandbox on it, without IPv6."""
+    return (
+        Namespace(web),
+        Sysctl(web, "ipv6.conf.default.disable_ipv6", "1"),
+        Sysctl(HOST, "ipv6.conf.default.disable_ipv6", "1"),
+        BRIDGE,
+        GATEWAY,
+        pair(web),
+    )
+
+
+def pair(web: str, mac: MacAddress = MAC) -> Veth:
+    """The sandbox's foot on the bridge."""
+    return Veth(HOST, "veth1", web, "eth0", mac, "br0", 1400, 77, isolated=True)
+
+
+ADDRESS: Words = lambda web: (Address(web, "eth0", IPv4Interface("172.18.0.2/16")),)  # noqa: E731
+ROUTE: Words = lambda web: (Route(web, DEFAULT, "eth0", NEAR),)  # noqa: E731
+
+
+@frozen
+class Step:
+    """A change to a machine with the ground: what goes and what comes."""
+
+    name: str
+    make: Words = lambda _: ()
+    remove: Words = lambda _: ()
+
+
+GOOD = (
+    Step("an address", ADDRESS),
+    Step("an address and a route", lambda web: (*ADDRESS(web), *ROUTE(web))),
+    Step("a host address", lambda web: (Address(web, "eth0", IPv4Interface("10.0.0.1/32")),)),
+    Step(
+        "two addresses of a subnet", lambda web: (*ADDRESS(web), Address(web, "eth0", IPv4Interface("172.18.0.3/16")))
+    ),
+    Step("a route on-link", lambda web: (Route(web, IPv4Network("10.7.0.0/16"), "eth0"),)),
+    Step("a route with a metric", lambda web: (*ADDRESS(web), Route(web, DEFAULT, "eth0", NEAR, 5))),
+    Step("two routes with two metrics", lambda web: (*ADDRESS(web), *ROUTE(web), Route(web, DEFAULT, "eth0", NEAR, 5))),
+    Step(
+        "IPv6",
+        lambda web: (
+            Sysctl(web, "ipv6.conf.{}.disable_ipv6", "0", link="eth0"),
+            Address(web, "eth0", IPv6Interface("fd00:18::2/64")),
+            Address(web, "eth0", IPv6Interface("fd00:19::2/128")),
+            Route(web, IPv6Network("::/0"), "eth0", IPv6Interface("fd00:18::1/64").ip),
+        ),
+    ),
+    Step("another pair", lambda web: (Veth(HOST, "veth2", web, "eth1", OTHER_MAC, "br0", hairpin=True),)),
+    Step("a pair in the host", lambda _: (Veth(HOST, "left", HOST, "right", OTHER_MAC),)),
+    Step("no bridge", remove=lambda _: (BRIDGE,)),
+    Step("no pair", remove=lambda web: (pair(web),)),
+    Step("no namespace", remove=lambda web: (Namespace(web),)),
+    Step("nothing there", remove=lambda web: (*ADDRESS(web), *ROUTE(web), Veth(HOST, "veth7", web, "eth7", MAC))),
+    Step("a setting", lambda _: (Sysctl(HOST, "ipv4.ip_forward", "1", restore="0"),)),
+    Step(
+        "one sandbox for another",
+        lambda web: (*ground(web)[:2], pair(web, OTHER_MAC), *ADDRESS(web)),
+        lambda web: (Namespace(web), pair(web)),
+    ),
+)
+
+BAD = (
+    Step("a namespace that exists", lambda web: (Namespace(web),)),
+    Step("a bridge that exists", lambda _: (BRIDGE,)),
+    Step("a bridge named as a veth", lambda _: (evolve(BRIDGE, name="veth1"),)),
+    Step("a pair that exists", lambda web: (Veth(HOST, "veth1", web, "eth1", OTHER_MAC),)),
+    Step("an inner end that exists", lambda web: (Veth(HOST, "veth2", web, "eth0", OTHER_MAC),)),
+    Step("a pair of one name", lambda _: (Veth(HOST, "same", HOST, "same", OTHER_MAC),)),
+    Step("a port of nothing", lambda web: (Veth(HOST, "veth2", web, "eth1", OTHER_MAC, "br7"),)),
+    Step("a port of a veth", lambda web: (Veth(HOST, "veth2", web, "eth1", OTHER_MAC, "veth1"),)),
+    Step("an end in no namespace", lambda web: (Veth(HOST, "veth2", f"{web}-gone", "eth1", OTHER_MAC),)),
+    Step("an address twice", lambda _: (GATEWAY,)),
+    Step("an address on nothing", lambda web: (Address(web, "eth7", IPv4Interface("10.0.0.1/8")),)),
+    Step("an address in no namespace", lambda web: (Address(f"{web}-gone", "eth0", IPv4Interface("10.0.0.1/8")),)),
+    Step("a gateway far away", ROUTE),
+    Step(
+        "a gateway behind a host address",
+        lambda web: (Address(web, "eth0", IPv4Interface("172.18.0.2/32")), *ROUTE(web)),
+    ),
+    Step("a route over nothing", lambda web: (Route(web, DEFAULT, "eth7"),)),
+    Step("a route that the kernel has", lambda web: (*ADDRESS(web), Route(web, IPv4Network("172.18.0.0/16"), "eth0"))),
+    Step("a setting of nothing", lambda web: (Sysctl(web, "ipv4.conf.{}.rp_filter", "1", link="eth7"),)),
+    Step("a failure after a removal", ROUTE, lambda _: (GATEWAY,)),
+    Step(
+        "a failure after a removed network",
+        lambda web: (Namespace(web),),
+        lambda web: (GATEWAY, BRIDGE, pair(web)),
+    ),
+)
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    """The path of a sandbox's namespace."""
+    path = kernel_lab.path("web")
+    yield path
+    machine.drop_namespace(path)
+
+
+@pytest.fixture
+def real(host: str, web: str) -> Iterator[LinuxKernel]:
+    """A real kernel with the ground."""
+    with kernel_lab.kernel(host) as kernel:
+        kernel.apply(Change(make=ground(web)))
+        yield kernel
+
+
+@pytest.fixture
+def fake(fake_kernel: FakeKernel, web: str) -> FakeKernel:
+    """A fake one with the ground."""
+    fake_kernel.apply(Change(make=ground(web)))
+    return fake_kernel
+
+
+@pytest.mark.parametrize("step", GOOD, ids=lambda step: step.name)
+def test_the_same_machine(real: LinuxKernel, fake: FakeKernel, web: str, step: Step) -> None:
+    """After a change, and after its reverse, both machines have the same interfaces, addresses, routes and settings."""
+    change = Change(step.remove(web), step.make(web))
+    words = (*ground(web), *change.make)
+    for each in (change, Change(remove=change.make)):
+        real.apply(each)
+        fake.apply(each)
+        expected = seen(fake, web, words)
+        machine.wait_until(lambda expected=expected: seen(real, web, words) == expected, f"{expected}", 3)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("step", BAD, ids=lambda step: step.name)
+def test_the_same_error(real: LinuxKernel, fake: FakeKernel, web: str, step: Step) -> None:
+    """What one refuses the other refuses with the same category and code, and neither machine has changed."""
+    change = Change(step.remove(web), step.make(web))
+    before = seen(real, web, ground(web))
+    assert before == seen(fake, web, ground(web))
+    errors = [refusal(kernel, change) for kernel in (real, fake)]
+    assert (type(errors[0]), errors[0].code) == (type(errors[1]), errors[1].code), errors
+    assert seen(fake, web, ground(web)) == before
+    assert seen(real, web, ground(web)) == before
+
+
+def test_the_same_features(real: LinuxKernel, fake: FakeKernel) -> None:
+    """Both name the same features."""
+    assert set(fake.features()) == set(real.features())
+
+
+def refusal(kernel: Kernel, change: Change) -> LibnetworkError:
+    """The error that a change gives."""
+    with pytest.raises(LibnetworkError) as caught:
+        kernel.apply(change)
+    return caught.value
+
+
+def seen(kernel: Kernel, web: str, words: tuple[Word, ...]) -> Facts:
+    """A snapshot less what a fake does not have: link-local addresses, random MACs, numbers."""
+    facts = kernel.facts([web], words=words)
+    return evolve(facts, namespaces={path: _plain(inside) for path, inside in facts.namespaces.items()})
+
+
+def _plain(inside: NamespaceFacts) -> NamespaceFacts:
+    return NamespaceFacts(
+        {name: _anonymous(link) for name, link in sorted(inside.links.items())},
+        frozenset(each for each in inside.addresses if not each[1].is_link_local),
+        frozenset(each for each in inside.routes if not each.destination.is_link_local),
+    )
+
+
+def _anonymous(link: LinkFact) -> LinkFact:
+    random = link.kind == "veth" and link.mac not in {MAC, OTHER_MAC}
+    return evolve(link, index=0, mac="" if random else link.mac)
