@@ -31,7 +31,7 @@ class Floor:
             "ip link add brf type bridge && ip link set brf up && ip addr add 10.9.0.1/16 dev brf",
             shell=True,
             check=True,
-        )  # noqa: S602
+        )
         answer = subprocess.run(["ip", "-j", "link", "show", "brf"], capture_output=True, check=True)
         self.index = json.loads(answer.stdout)[0]["ifindex"]
         self.worker = subprocess.Popen(

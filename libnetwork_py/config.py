@@ -34,11 +34,13 @@ class ControllerConfig:
         address_pools: Predefined pools to choose subnets from: a base network and the prefix length of each subnet. Default: the
             reference's 31 networks of 172.17.0.0/16 to 192.168.240.0/20.
         blocked_plugins: Names of drivers and IPAMs that must not be loaded.
+        repair_on_open: Make what the records describe and the kernel lacks when a controller opens; false leaves it to `reconcile`.
         lock_timeout: Seconds to wait for another thread or process that is changing the same state directory.
     """
 
     address_pools: tuple[tuple[IPNetwork, int], ...] = field(default=(), converter=_pools)
     blocked_plugins: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    repair_on_open: bool = True
     lock_timeout: float = 60.0
 
     @classmethod

@@ -140,7 +140,7 @@ class NetworkController:
         self._networks = Networks(self._engine, self._endpoints)
         self._sandboxes = Sandboxes(self._engine, self._endpoints, host or f"/proc/{os.getpid()}/ns/net")
         self._engine.load()
-        if self._engine.state.networks or self._engine.state.sandboxes:
+        if config.repair_on_open and (self._engine.state.networks or self._engine.state.sandboxes):
             reconcile(self._engine, repair=True)
 
     # Networks and sandboxes

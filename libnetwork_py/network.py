@@ -48,7 +48,12 @@ class Subnet:
 
 @frozen
 class NetworkRecord:
-    """What is stored of a network. ``created``: seconds since the epoch."""
+    """What is stored of a network.
+
+    Attributes:
+        decided: What its driver found out or decided when it was created, and needs to know ever after.
+        created: Seconds since the epoch.
+    """
 
     id: str
     name: str
@@ -65,6 +70,7 @@ class NetworkRecord:
     ipam_options: Mapping[str, str] = EMPTY
     config_only: bool = False
     config_from: str | None = None
+    decided: Mapping[str, str] = EMPTY
     created: float = 0.0
 
     def gateway(self, family: Family) -> IPAddress | None:

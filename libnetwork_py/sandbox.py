@@ -114,8 +114,12 @@ def order(candidates: Iterable[Candidate]) -> list[Candidate]:
 def elect(candidates: Iterable[Candidate]) -> Mapping[Family, Candidate]:
     """Return the endpoint that is the way out, per family: the first in `order` that offers a gateway of that family."""
     ordered = order(candidates)
-    chosen = ((family, next((each for each in ordered if each.gateway(family)), None)) for family in FAMILIES)
-    return {family: candidate for family, candidate in chosen if candidate}
+    chosen: dict[Family, Candidate] = {}
+    for family in FAMILIES:
+        winner = next((each for each in ordered if each.gateway(family)), None)
+        if winner is not None:
+            chosen[family] = winner
+    return chosen
 
 
 class SandboxOps(Protocol):

@@ -33,7 +33,9 @@ def open_controller(arguments: Arguments) -> NetworkController:
     host = arguments.host
     if host is not None and "/" not in host:
         host = f"/run/netns/{host}"
-    return NetworkController(arguments.state_dir, host=host)
+    # Commands that say what differs must find it as it is.
+    repair = not getattr(arguments, "dry_run", False)
+    return NetworkController(arguments.state_dir, host=host, config={"repair_on_open": repair})
 
 
 def main(

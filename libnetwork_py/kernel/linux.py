@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..desired import Change, Word
+from ..desired import HOST, Change, Word
 from ..errors import Forbidden, Internal, NotFound
 from ..facts import Facts, LinkStatistics
 from . import snapshot
@@ -118,27 +118,40 @@ class LinuxKernel:
     def find_namespace(self, where: str | int) -> str:
         """Return the path that adopts a namespace; see `Kernel.find_namespace`.
 
-        For a process, the name that its namespace has under ``/run/netns``, if it has one (as ``ip netns identify``), else
-        ``/proc/PID/ns/net``, which lasts as long as the process: nothing is mounted that somebody would have to remove.
+        One namespace has one path, whichever way it was named: `HOST` for the host's own, else the name that it has under
+        ``/run/netns`` (as ``ip netns identify``), else the path given. That of a process, ``/proc/PID/ns/net``, lasts as long as the
+        process: nothing is mounted that somebody would have to remove.
         """
         if isinstance(where, int):
             return self._of_process(where)
         path = str(Path(where).absolute())
         os.close(open_namespace(path))
-        return path
+        return self._canonical(path, _identity(path))
+
+    def _canonical(self, path: str, identity: tuple[int, int] | None) -> str:
+        host = self._opener.namespace_fd(HOST)
+        try:
+            status = os.fstat(host)
+        finally:
+            os.close(host)
+        if identity == (status.st_dev, status.st_ino):
+            return HOST
+        if identity is None or Path(path).parent == Path(RUN_DIRECTORY):
+            return path
+        return next((name for name in _names() if _identity(name) == identity), path)
 
     def _of_process(self, pid: int) -> str:
         path = f"/proc/{pid}/ns/net"
         try:
-            identity = _identity(path)
             os.close(open_namespace(path))
+            identity = _identity(path)
         except (FileNotFoundError, ProcessLookupError, NotFound):
             raise NotFound(f"no process with pid {pid}", code="process_not_found", pid=pid) from None
         except PermissionError:
             raise Forbidden(
                 f"not permitted to enter the namespace of process {pid}: run as root", code="no_privilege", pid=pid
             ) from None
-        return next((name for name in _names() if _identity(name) == identity), path)
+        return self._canonical(path, identity)
 
     # inside
 
@@ -195,6 +208,10 @@ def _names() -> list[str]:
         return []
 
 
-def _identity(path: str) -> tuple[int, int]:
-    status = Path(path).stat()
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return what tells one namespace from another; ``None`` where there is nothing (any more)."""
+    try:
+        status = Path(path).stat()
+    except FileNotFoundError:
+        return None
     return status.st_dev, status.st_ino

@@ -184,7 +184,7 @@ def _addresses(transport: Transport) -> Iterator[tuple[int, IPInterface]]:
 
 def _routes(transport: Transport, names: Mapping[int, str]) -> Iterator[RouteFact]:
     for family in (socket.AF_INET, socket.AF_INET6):
-        for _, data in transport.dump(messages.dump_routes(family), "read the routes"):
+        for data in _dump_routes(transport, family):
             _, length, _, _, table, protocol, _, kind, flags = _ROUTE.unpack_from(data)
             attributes = dict(_attributes(data, _ROUTE.size))
             table = _number(data, attributes, _RTA_TABLE) or table
@@ -198,6 +198,13 @@ def _routes(transport: Transport, names: Mapping[int, str]) -> Iterator[RouteFac
                 metric=_number(data, attributes, _RTA_PRIORITY),
                 connected=protocol == _KERNEL,
             )
+
+
+def _dump_routes(transport: Transport, family: int) -> list[bytes]:
+    try:
+        return [data for _, data in transport.dump(messages.dump_routes(family), "read the routes")]
+    except NotFound:  # a namespace that never had a route has no table yet ("FIB table does not exist")
+        return []
 
 
 def _attributes(data: bytes, start: int, end: int = -1) -> Iterator[tuple[int, tuple[int, int]]]:

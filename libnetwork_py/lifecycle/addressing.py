@@ -161,7 +161,8 @@ class Addressing:
         if len(set(wanted)) < len(wanted):
             raise InvalidParameter("the same address was asked for twice", code="duplicate_address")
         found: list[IPInterface] = []
-        for family in dict.fromkeys(subnet.family for subnet in network.subnets):
+        present = {subnet.family for subnet in network.subnets}
+        for family in (each for each in FAMILIES if each in present):
             named = [(subnet, address) for subnet, address in homes if subnet.family == family]
             found += [self._take(network, subnet, address, mac, work) for subnet, address in named]
             if not named:

@@ -233,6 +233,17 @@ class Endpoints:
         return found
 
 
+def _exposed(value: str | int) -> str:
+    """Return an exposed port's text: no host port, no host address."""
+    binding = PortBinding.parse(value)
+    if binding.host_ip or binding.host_port:
+        raise InvalidParameter(
+            f"invalid exposed port {value!r}: write a port or range and a protocol, 80 or 53/udp; ports= publishes",
+            code="invalid_port", binding=str(value),
+        )  # fmt: skip
+    return str(value)
+
+
 def next_interface_name(prefix: str, taken: set[str]) -> str:
     """Return ``prefix`` and the lowest number that gives a name not taken (the reference's ``GenerateIfaceName``)."""
     number = 0
@@ -304,7 +315,7 @@ def _parse(network: NetworkRecord, driver: NetworkDriver, spec: EndpointSpec) ->
         network_id=network.id,
         mac=MacAddress(spec.mac) if spec.mac is not None else None,
         ports=ports,
-        expose=tuple(map(str, as_tuple(spec.expose))),
+        expose=tuple(_exposed(each) for each in as_tuple(spec.expose)),
         aliases=tuple(check_name("alias", each) for each in as_tuple(spec.aliases)),
         dns_names=tuple(check_name("DNS name", each) for each in as_tuple(spec.dns_names)),
         sysctls=sysctls,

@@ -210,7 +210,8 @@ def _parse(spec: NetworkSpec) -> tuple[NetworkRecord, AddressPlan]:
         gateways=tuple(parse_address(each, "gateway") for each in as_tuple(spec.gateways)),
         ip_ranges=tuple(parse_network(each, "ip range") for each in as_tuple(spec.ip_ranges)),
         aux_addresses={
-            name: parse_address(each, f"auxiliary address {name!r}") for name, each in dict(spec.aux_addresses).items()
+            name: parse_address(each, f"auxiliary address {name!r}")
+            for name, each in freeze(spec.aux_addresses, "aux_addresses").items()
         },
     )
     families = {subnet.version for subnet in plan.subnets}

@@ -174,7 +174,8 @@ class Sandboxes:
             record = self._get(sandbox_id)
             target = state.network(network.id)
             work.step(f"connect {record.name} to {target.name}")
-            spec = EndpointSpec(**{**options, "name": options.get("name") or record.name})
+            given: dict[str, Any] = {**options, "name": options.get("name") or record.name}
+            spec = EndpointSpec(**given)
             endpoint = self._endpoints.add(target, spec, work)
             return self._endpoints.handle(self._endpoints.attach(endpoint, record, priority, work))
 
@@ -298,7 +299,10 @@ def _parse(spec: SandboxSpec) -> SandboxRecord:
             raise InvalidParameter(
                 f"invalid sysctl {name!r}: a sandbox has the settings below net.", code="invalid_sysctl", name=name
             )
-    hosts = {check_name("host", name): str(parse_address(address)) for name, address in dict(spec.extra_hosts).items()}
+    hosts = {
+        check_name("host", name): str(parse_address(address))
+        for name, address in freeze(spec.extra_hosts, "extra_hosts").items()
+    }
     return SandboxRecord(
         id=secrets.token_hex(32),
         name=spec.name,
@@ -306,13 +310,22 @@ def _parse(spec: SandboxSpec) -> SandboxRecord:
         hostname=check_name("host", spec.hostname) if spec.hostname is not None else spec.name,
         domainname=check_name("domain", spec.domainname) if spec.domainname else "",
         dns=tuple(str(parse_address(each, "name server")) for each in as_tuple(spec.dns)),
-        dns_search=tuple(map(str, as_tuple(spec.dns_search))),
-        dns_options=tuple(map(str, as_tuple(spec.dns_options))),
+        dns_search=tuple(_word("search domain", each) for each in as_tuple(spec.dns_search)),
+        dns_options=tuple(_word("resolver option", each) for each in as_tuple(spec.dns_options)),
         extra_hosts=freeze(hosts, "extra_hosts"),
         sysctls=sysctls,
         labels=freeze(spec.labels, "labels"),
         created=time.time(),
     )
+
+
+def _word(what: str, text: str) -> str:
+    """Return a word of ``resolv.conf`` if it is one: a line break in it would be a line of its own."""
+    if not isinstance(text, str) or not text.isprintable() or len(text.split()) != 1:  # type: ignore[redundant-expr] # not every caller is checked
+        raise InvalidParameter(
+            f"invalid {what} {text!r}: write one word without white space", code="invalid_resolver_word", what=what
+        )
+    return text
 
 
 def _mac(text: str) -> MacAddress | None:

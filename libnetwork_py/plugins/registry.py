@@ -106,11 +106,11 @@ class Registry(Generic[T]):
         return plugin
 
     def _unknown(self, name: str) -> NotFound:
-        near = difflib.get_close_matches(name, self.names(), n=1)
+        near = difflib.get_close_matches(str(name), self.names(), n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         return NotFound(
             f"no {self._kind} {name!r}{hint}: installed are {', '.join(self.names())}; others come with the packages that provide them",
-            code=f"unknown_{self._kind.replace(' ', '_')}", name=name, installed=self.names(),
+            code=f"unknown_{self._kind.lower().replace(' ', '_')}", name=name, installed=self.names(),
         )  # fmt: skip
 
 

@@ -213,6 +213,7 @@ _TABLES: Mapping[str, Table[Any]] = {
             "ipam_options": MAPPING,
             "config_only": FLAG,
             "config_from": TEXT,
+            "decided": MAPPING,
             "created": NUMBER,
         },
     ),

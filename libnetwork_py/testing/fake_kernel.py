@@ -33,9 +33,29 @@ from .machine import Machine, Presets, facts, home, no_namespace
 
 T = TypeVar("T")
 
-FEATURES: tuple[str, ...] = tuple(
-    "br_netfilter bridge bridge_port_isolation bridge_vlan_filtering conntrack dummy htb ingress ipv6 ipvlan ipvs macvlan netem "
-    "nftables nftables_concat_intervals nftables_nat_inet tbf veth vlan vxlan wireguard xfrm".split()
+FEATURES: tuple[str, ...] = (
+    "br_netfilter",
+    "bridge",
+    "bridge_port_isolation",
+    "bridge_vlan_filtering",
+    "conntrack",
+    "dummy",
+    "htb",
+    "ingress",
+    "ipv6",
+    "ipvlan",
+    "ipvs",
+    "macvlan",
+    "netem",
+    "nftables",
+    "nftables_concat_intervals",
+    "nftables_nat_inet",
+    "tbf",
+    "veth",
+    "vlan",
+    "vxlan",
+    "wireguard",
+    "xfrm",
 )
 """What `kernel.probe` looks for."""
 

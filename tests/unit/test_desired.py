@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Network
 
 import pytest
 
@@ -11,15 +11,17 @@ from libnetwork_py.desired import (
     Address,
     Bridge,
     Change,
+    Element,
     Namespace,
     Route,
     Sysctl,
+    Table,
     Veth,
     between,
     phase,
 )
 from libnetwork_py.types import MacAddress, parse_address
-from tests.sample import MAC, WEB, description
+from tests.sample import MAC, TABLE, WEB, description
 
 EVERYTHING = description(WEB)
 OTHER = Address(HOST, "br0", IPv4Interface("172.19.0.1/16"))
@@ -96,3 +98,37 @@ def test_the_reverse_undoes() -> None:
     assert (change.reverse.remove, change.reverse.make) == (change.make, change.remove)
     assert change.reverse.why == "undo join web to front"
     assert change.reverse.reverse.make == change.make
+
+
+def test_what_stands_on_a_link_goes_and_comes_with_it() -> None:
+    """A pair in a new shape takes along what stays on it, on both ends; a bridge its ports, and what is on them."""
+    bridge = Bridge(HOST, "br0", MacAddress("02:00:00:00:00:01"))
+    wide = Bridge(HOST, "br0", bridge.mac, 9000)
+    pair = Veth(HOST, "veth1", WEB, "eth0", MAC, "br0")
+    on_it = (
+        Address(WEB, "eth0", IPv4Interface("172.18.0.2/16")),
+        Route(WEB, IPv4Network("0.0.0.0/0"), "eth0"),
+        Sysctl(HOST, "ipv4.conf.{}.rp_filter", "2", link="veth1"),
+    )
+    apart = (Namespace(WEB), Address(WEB, "eth1", IPv4Interface("172.19.0.2/16")), Sysctl(WEB, "ipv4.ip_forward", "1"))
+    change = between([bridge, pair, *on_it, *apart], [wide, pair, *on_it, *apart])
+    assert set(change.remove) == {bridge, pair, *on_it}
+    assert set(change.make) == {wide, pair, *on_it}
+
+
+def test_routes_go_and_come_with_the_last_address() -> None:
+    """IPv4 routes of an interface go with its last IPv4 address, so they come again with the next; with another left they stay."""
+    old, new, other = (Address(WEB, "eth0", IPv4Interface(f"172.18.0.{number}/16")) for number in (2, 3, 4))
+    route = Route(WEB, IPv4Network("0.0.0.0/0"), "eth0", parse_address("172.18.0.1"))
+    over_ipv6 = Route(WEB, IPv6Network("::/0"), "eth0", parse_address("fd00::1"))
+    assert set(between([old, route, over_ipv6], [new, route, over_ipv6]).make) == {new, route}
+    assert between([old, other, route], [new, other, route]).make == (new,)
+
+
+def test_elements_go_and_come_with_their_table() -> None:
+    """A table in a new shape takes its elements along."""
+    elements = {word for word in EVERYTHING if isinstance(word, Element)}
+    other = Table(HOST, TABLE.name, TABLE.sets, ())
+    change = between([TABLE, *elements], [other, *elements])
+    assert set(change.remove) == {TABLE, *elements}
+    assert set(change.make) == {other, *elements}

@@ -1,16 +1,19 @@
 """Docker's bridge options, with the reference's defaults.
 
-May import: drivers.api, drivers.options, labels, types.
+May import: drivers.api, drivers.options, firewall.elements, labels, types, errors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast, get_args
 
 from attrs import frozen
 
 from ... import labels
-from ...types import IPAddress
+from ...errors import InvalidParameter
+from ...firewall.elements import GatewayMode
+from ...types import Family, IPAddress, check_interface_name
 from ..api import Option
 from ..options import Options
 
@@ -20,10 +23,56 @@ MTU_MIN, MTU_MAX = 68, 65535
 OPTIONS = (
     Option(labels.BRIDGE_NAME, "interface", "", "Name of the Linux bridge; default `br-` and the network's id."),
     Option(
-        labels.BRIDGE_ENABLE_IP_MASQUERADE, "boolean", "true", "Traffic to the outside leaves with the host's address."
+        labels.BRIDGE_ENABLE_IP_MASQUERADE,
+        "boolean",
+        "true",
+        "Traffic to the outside leaves with the host's address.",
+        changeable=True,
     ),
     Option(labels.BRIDGE_ENABLE_ICC, "boolean", "true", "Endpoints of the network may talk to each other."),
-    Option(labels.BRIDGE_HOST_BINDING_IPV4, "address", "", "Host address of published ports that name none."),
+    Option(
+        labels.BRIDGE_GATEWAY_MODE_IPV4,
+        "text",
+        "nat",
+        "How IPv4 meets the outside: `nat`; `nat-unprotected`, whose unpublished ports are open too; `routed`, without"
+        " translation; `isolated`, for internal networks: the bridge has no address.",
+        choices=("", *get_args(GatewayMode)),
+    ),
+    Option(
+        labels.BRIDGE_GATEWAY_MODE_IPV6,
+        "text",
+        "nat",
+        "The same for IPv6.",
+        choices=("", *get_args(GatewayMode)),
+    ),
+    Option(
+        labels.BRIDGE_INHIBIT_IPV4,
+        "boolean",
+        "false",
+        "The bridge gets no IPv4 address; its gateway is somebody else's.",
+    ),
+    Option(
+        labels.BRIDGE_TRUSTED_HOST_INTERFACES,
+        "text",
+        "",
+        "Interfaces of the host, with colons between them, from which published ports may be reached by the endpoint's own address.",
+        changeable=True,
+    ),
+    Option(
+        labels.HOST_IPV4,
+        "address",
+        "",
+        "Source address of IPv4 traffic to the outside, instead of the interface's.",
+        changeable=True,
+    ),
+    Option(labels.HOST_IPV6, "address", "", "The same for IPv6.", changeable=True),
+    Option(
+        labels.BRIDGE_HOST_BINDING_IPV4,
+        "address",
+        "",
+        "Host address of published ports that name none.",
+        changeable=True,
+    ),
     Option(labels.DRIVER_MTU, "integer", "0", "MTU in bytes of bridge and interfaces; 0 leaves the kernel's 1500."),
     Option(labels.CONTAINER_IFACE_PREFIX, "text", "eth", "Prefix of interface names inside sandboxes."),
 )
@@ -36,6 +85,10 @@ class BridgeOptions:
     name: str
     masquerade: bool
     icc: bool
+    modes: Mapping[Family, GatewayMode]
+    inhibit_ipv4: bool
+    trusted: tuple[str, ...]
+    snat: Mapping[Family, IPAddress]
     host_binding: IPAddress | None
     mtu: int
     prefix: str
@@ -52,7 +105,41 @@ def read(given: Mapping[str, str], network_id: str) -> BridgeOptions:
         name=options.text(labels.BRIDGE_NAME) or f"br-{network_id[:12]}",
         masquerade=options.boolean(labels.BRIDGE_ENABLE_IP_MASQUERADE),
         icc=options.boolean(labels.BRIDGE_ENABLE_ICC),
+        modes={4: _mode(options, labels.BRIDGE_GATEWAY_MODE_IPV4), 6: _mode(options, labels.BRIDGE_GATEWAY_MODE_IPV6)},
+        inhibit_ipv4=options.boolean(labels.BRIDGE_INHIBIT_IPV4),
+        trusted=_interfaces(options.text(labels.BRIDGE_TRUSTED_HOST_INTERFACES)),
+        snat=_sources(options),
         host_binding=options.address(labels.BRIDGE_HOST_BINDING_IPV4),
         mtu=options.integer(labels.DRIVER_MTU),
         prefix=options.text(labels.CONTAINER_IFACE_PREFIX),
     )
+
+
+def _mode(options: Options, key: str) -> GatewayMode:
+    return cast("GatewayMode", options.text(key) or "nat")
+
+
+def _interfaces(text: str) -> tuple[str, ...]:
+    return tuple(check_interface_name(name) for name in text.split(":") if name)
+
+
+def _sources(options: Options) -> Mapping[Family, IPAddress]:
+    """Return the source address to use per family.
+
+    Raises:
+        InvalidParameter: an address of the other family.
+    """
+    keys: Mapping[Family, str] = {4: labels.HOST_IPV4, 6: labels.HOST_IPV6}
+    found: dict[Family, IPAddress] = {}
+    for family, key in keys.items():
+        address = options.address(key)
+        if address is None:
+            continue
+        found[family] = address
+        if address.version != family:
+            raise InvalidParameter(
+                f"failed to parse {key} value: {address} is no IPv{family} address",
+                code="invalid_option",
+                option=key,
+            )
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address, ip_network
+from pathlib import Path
 from typing import cast, get_args
 
 import pytest
@@ -117,9 +118,9 @@ def test_two_hosts_have_different_unique_local_prefixes() -> None:
     assert first != other
 
 
-def test_machine_id_tells_the_host(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_id_tells_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a seed the machine id is it; a machine id that is not set yet gives way to the host's name."""
-    path = default.MACHINE_ID.__class__(str(tmp_path)) / "machine-id"
+    path = tmp_path / "machine-id"
     monkeypatch.setattr(default, "MACHINE_ID", path)
 
     def subnet() -> IPNetwork:
