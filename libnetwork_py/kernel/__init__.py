@@ -2,7 +2,8 @@
 
 Division of labour: `api` is the contract; `linux` keeps it.
 
-- Changes: `applying` (all or nothing; enforcing), `making` and `removing` (order, batches), `stack` (a namespace being worked on).
+- Changes: `applying` (all or nothing; enforcing), `making` and `removing` (order, batches), `stack` (a namespace being worked on),
+  `reaper` (what outlives a dropped namespace).
 - Netlink: `transport` (requests, answers, errors), `messages` out of `templates` (words to bytes), `nft` (tables and elements to
   bytes), `snapshot` (bytes to facts).
 - Namespaces: `opener` (who may enter them, open sockets and start processes there), `workers` (threads), `namespaces` (system calls).

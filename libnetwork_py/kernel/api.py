@@ -89,5 +89,5 @@ class Kernel(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back threads and sockets. What was made stays."""
+        """Give back threads and sockets, after the kernel has let go of everything that was removed. What was made stays."""
         ...

@@ -23,6 +23,7 @@ from . import snapshot
 from .applying import Application, enforce
 from .namespaces import HERE, RUN_DIRECTORY, enter, locked, open_namespace
 from .opener import Opener, RootOpener
+from .reaper import Reaper
 from .stack import Sockets
 from .transport import failed
 from .workers import Job
@@ -47,6 +48,7 @@ class LinuxKernel:
     def __init__(self, host: str | None = None) -> None:
         self._opener: Opener = RootOpener(host)
         self._sockets = Sockets(self._opener)
+        self._reaper = Reaper(self._sockets, self._do)
 
     def apply(self, change: Change) -> None:
         """Make a change whole or undo it; see `Kernel.apply`."""
@@ -61,6 +63,7 @@ class LinuxKernel:
             if not job.failed:
                 self._settle(application, job, error)
             raise
+        self._reaper.watch(change)
 
     def _settle(self, application: Application, job: Job[None], interrupt: BaseException) -> None:
         """Undo an interrupted change, even one that ended well just before the interrupt came."""
@@ -74,6 +77,7 @@ class LinuxKernel:
     def enforce(self, change: Change) -> None:
         """Make a change as far as it goes; see `Kernel.enforce`."""
         self._do(lambda: enforce(self._sockets, change))
+        self._reaper.watch(change)
 
     def facts(self, namespaces: Iterable[str] = (), *, words: Iterable[Word] = ()) -> Facts:
         """Take a snapshot; see `Kernel.facts`."""
@@ -191,7 +195,8 @@ class LinuxKernel:
             os.close(home)
 
     def close(self) -> None:
-        """Give back threads and sockets; see `Kernel.close`."""
+        """Give back threads and sockets, once what was dropped is gone; see `Kernel.close`."""
+        self._reaper.drain()
         self._sockets.close()
         self._opener.close()
 

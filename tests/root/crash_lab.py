@@ -36,7 +36,7 @@ HOST_SYSCTLS = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
 SANDBOX_SYSCTLS = ("ipv4/ip_default_ttl", "ipv6/conf/default/disable_ipv6")
 TOOLS = f"""
 ip -j -d addr; echo; ip -j route; echo; ip -j -6 route; echo
-cd /proc/sys/net; cat {" ".join((*HOST_SYSCTLS, *SANDBOX_SYSCTLS))}; cat ipv6/conf/[bev]*/disable_ipv6
+cd /proc/sys/net; cat {" ".join((*HOST_SYSCTLS, *SANDBOX_SYSCTLS))}; cat ipv6/conf/[be]*/disable_ipv6 2>&-; true
 """
 
 Doing: TypeAlias = "Callable[[Lab], object]"
@@ -180,9 +180,8 @@ def seen(host: str, tag: str) -> dict[str, Any]:
     """Return what is in the host, in the sandboxes and beside them, as tools and the file system show it."""
     names = sorted(path.name for path in NAMESPACES.iterdir() if path.name.startswith(f"{tag}-"))
     files = [str(path.relative_to(ETC)) for path in ETC.rglob("*") if path.parts[3].startswith(f"{tag}-")]
-    found = {name: _inside(str(NAMESPACES / name)) for name in names}
-    found[""] = _inside(host, "nft -j list ruleset") | {"files": sorted(files)}
-    return {name.removeprefix(f"{tag}-"): json.loads(_plain(json.dumps(each), tag)) for name, each in found.items()}
+    found = {name.removeprefix(f"{tag}-"): _inside(str(NAMESPACES / name), tag) for name in names}
+    return found | {"": _inside(host, tag, "nft -j list ruleset") | {"files": sorted(_plain(each, tag) for each in files)}}
 
 
 def _plain(text: str, tag: str) -> str:
@@ -191,18 +190,18 @@ def _plain(text: str, tag: str) -> str:
     return re.sub(r"libnetwork_py_[0-9a-f]{8}", "table", text).replace(f"{tag}-", "")
 
 
-def _inside(namespace: str, more: str = "true") -> dict[str, Any]:
+def _inside(namespace: str, tag: str, more: str = "true") -> dict[str, Any]:
     try:
-        said = run_in(namespace, ["sh", "-c", f"{more}; echo; {TOOLS}"]).stdout.split("\n", 1)
+        said = run_in(namespace, ["sh", "-c", f"{more}; echo; {TOOLS}"]).stdout
     except AssertionError as error:  # a name without a namespace
         return {"broken": str(error)}
-    listed, rest = said
+    listed, rest = _plain(said, tag).split("\n", 1)
     addresses, rest = _first(rest)
     ipv4, rest = _first(rest)
     ipv6, rest = _first(rest)
     return {
         "links": sorted(map(_link, filter(None, addresses)), key=str),
-        "routes": sorted(_route(each) for each in (*ipv4, *ipv6)),
+        "routes": sorted(_route(each) for each in (*ipv4, *ipv6) if not each["dst"].startswith("fe80:")),
         "sysctls": rest.split(),
         "filter": sorted(_ruleset(json.loads(listed)["nftables"]) if listed else []),
     }

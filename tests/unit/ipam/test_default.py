@@ -170,6 +170,15 @@ def test_chosen_subnet_avoids_what_is_excluded(ipam: DefaultIpam) -> None:
     assert str(ipam.request_pool(wanted(None)).subnet) == "172.17.0.0/16"
 
 
+@pytest.mark.parametrize("edge", ["172.17.0.0/32", "172.17.255.255/32"])
+def test_first_and_last_address_count_as_overlap(ipam: DefaultIpam, edge: str) -> None:
+    """A host route to a subnet's very first or last address excludes it, and one that is out there is an overlap."""
+    assert str(ipam.request_pool(wanted(None, exclude=[edge])).subnet) == "172.18.0.0/16"
+    ipam.request_pool(wanted(edge))
+    with pytest.raises(Conflict, match=f"overlaps {edge}"):
+        ipam.request_pool(wanted("172.17.0.0/16"))
+
+
 def test_excluding_everything_is_exhaustion(ipam: DefaultIpam) -> None:
     """Where the host routes all of the predefined pools, the error says so."""
     with pytest.raises(Unavailable, match="overlaps what the host routes"):
