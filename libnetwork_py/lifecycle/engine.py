@@ -16,7 +16,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from ..desired import HOST, Change, Sysctl
 from ..endpoint import EndpointRecord
@@ -27,9 +27,12 @@ from . import events
 from .addressing import Addressing
 from .describe import Describer
 from .env import Env
-from .interrupts import deferred
+from .interrupts import allowed, check, deferred
 from .state import Record, State
 from .work import Work
+
+SLICE = 0.5
+"""Seconds of a wait for another thread or process between two looks whether Ctrl-C was pressed."""
 
 BASELINE = "baseline"
 """Key of the host's sysctls as they were before the controller changed them."""
@@ -61,7 +64,7 @@ class Engine:
     @contextmanager
     def reading(self) -> Iterator[State]:
         """Hold the state still, up to date with every process, for a look at it."""
-        with self._thread_lock():
+        with deferred(), self._thread_lock():
             if self._work is None:
                 self._catch_up()
             yield self.state
@@ -69,12 +72,13 @@ class Engine:
     @property
     def staged(self) -> Work | None:
         """The batch or plan that the calling thread is in, if it is in one."""
-        if not self._lock.acquire(blocking=False):
-            return None
-        try:
-            return self._work
-        finally:
-            self._lock.release()
+        with deferred():
+            if not self._lock.acquire(blocking=False):
+                return None
+            try:
+                return self._work
+            finally:
+                self._lock.release()
 
     # Changing
 
@@ -85,12 +89,12 @@ class Engine:
         Raises:
             LibnetworkError: from the body, the kernel or the store; nothing of the operation remains.
         """
-        with self._thread_lock():
+        with deferred(), self._thread_lock():
             if self._work is not None:
                 with self._step(self._work):
                     yield self._work
                 return
-            with self.transaction(why) as work:
+            with self._transaction(why) as work:
                 work.alone = True
                 yield work
 
@@ -101,17 +105,22 @@ class Engine:
         Raises:
             Conflict: the thread is inside another one already.
         """
-        with self._thread_lock(), self.env.store.exclusive(self.env.config.lock_timeout):
+        with deferred(), self._thread_lock():
             if self._work is not None:
                 raise Conflict("a batch or plan is open in this thread already: they do not nest", code="nested_batch")
+            with self._transaction(why, dry=dry) as work, allowed():
+                yield work
+
+    @contextmanager
+    def _transaction(self, why: str, *, dry: bool = False) -> Iterator[Work]:
+        with self._directory():
             self._catch_up()
             self._recover()
             work = self._work = Work(self.state, self.describer, why)
             try:
                 yield work
                 if not dry:
-                    with deferred():
-                        self._commit(work)
+                    self._commit(work)
             except BaseException:
                 work.rollback()
                 raise
@@ -124,10 +133,10 @@ class Engine:
     @contextmanager
     def exclusive(self) -> Iterator[State]:
         """Keep every other operation out, of this process and others, for work on the kernel alone."""
-        with self._thread_lock():
+        with deferred(), self._thread_lock():
             if self._work is not None:
                 raise Conflict("this cannot be done inside a batch or plan", code="nested_batch")
-            with self.env.store.exclusive(self.env.config.lock_timeout):
+            with self._directory():
                 self._catch_up()
                 self._recover()
                 yield self.state
@@ -155,15 +164,34 @@ class Engine:
     def _thread_lock(self) -> Iterator[None]:
         if os.getpid() != self._pid:
             self._after_fork()
-        if not self._lock.acquire(timeout=self.env.config.lock_timeout):
-            raise Unavailable(
-                f"another thread kept the controller busy for {self.env.config.lock_timeout:g} s: is a batch open there?",
-                code="locked",
-            )
+        deadline = time.monotonic() + self.env.config.lock_timeout
+        while not self._lock.acquire(timeout=min(SLICE, self.env.config.lock_timeout)):
+            check()
+            if time.monotonic() >= deadline:
+                raise Unavailable(
+                    f"another thread kept the controller busy for {self.env.config.lock_timeout:g} s: is a batch open there?",
+                    code="locked",
+                )
         try:
             yield
         finally:
             self._lock.release()
+
+    @contextmanager
+    def _directory(self) -> Iterator[None]:
+        """Keep other processes out, waiting for them in slices."""
+        deadline = time.monotonic() + self.env.config.lock_timeout
+        with ExitStack() as stack:
+            while True:
+                left = max(deadline - time.monotonic(), 0)
+                try:
+                    stack.enter_context(self.env.store.exclusive(min(left, SLICE)))
+                    break
+                except Unavailable as error:
+                    if error.code != "locked" or left <= SLICE:
+                        raise
+                check()
+            yield
 
     # Committing
 
@@ -231,7 +259,7 @@ class Engine:
 
     def load(self) -> None:
         """Read everything from the store; recover what a dead process left; take back ports and addresses that are out."""
-        with self._thread_lock(), self.env.store.exclusive(self.env.config.lock_timeout):
+        with deferred(), self._thread_lock(), self._directory():
             self._catch_up()
             self._recover()
 
@@ -292,8 +320,7 @@ class Engine:
 
     def _recover(self) -> None:
         for key, document in sorted(self._journals.items()):
-            with deferred():
-                self._recover_one(key, decode_journal(key, document))
+            self._recover_one(key, decode_journal(key, document))
             del self._journals[key]
 
     def _recover_one(self, key: str, journal: Journal) -> None:

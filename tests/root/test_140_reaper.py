@@ -38,7 +38,7 @@ def veths(host: str) -> list[str]:
 
 def test_the_interface_goes_although_a_process_keeps_the_namespace(host: str, stayed: subprocess.Popen[bytes]) -> None:
     """The outer end of the pair is deleted soon after the sandbox, with the process still running."""
-    machine.wait_until(lambda: not veths(host))
+    machine.wait_until(lambda: not veths(host), "the outer end to go")
     assert stayed.poll() is None
 
 
