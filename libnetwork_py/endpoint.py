@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 from attrs import frozen
 
 from .facts import LinkStatistics
+from .handle import Handle
 from .sandbox import Sandbox
 from .types import EMPTY, FAMILIES, Family, IPAddress, IPInterface, MacAddress, PortBinding
 
@@ -92,31 +93,17 @@ class EndpointOps(Protocol):
     def delete(self, endpoint_id: str, *, force: bool) -> None: ...
 
 
-class Endpoint:
+class Endpoint(Handle[EndpointRecord]):
     """A sandbox's foot in a network. Made by `Network.create_endpoint` or `Sandbox.connect`.
 
     Properties say what the controller's records hold at the moment; after the endpoint was deleted, what they held last.
     """
 
-    __slots__ = ("_ops", "_record")
+    __slots__ = ("_ops",)
 
     def __init__(self, ops: EndpointOps, record: EndpointRecord) -> None:
+        super().__init__(ops, record)
         self._ops = ops
-        self._record = record
-
-    def _now(self) -> EndpointRecord:
-        self._record = self._ops.record(self._record.id) or self._record
-        return self._record
-
-    @property
-    def id(self) -> str:
-        """64 hexadecimal digits."""
-        return self._record.id
-
-    @property
-    def name(self) -> str:
-        """Unique in its network."""
-        return self._now().name
 
     @property
     def network_id(self) -> str:
@@ -164,11 +151,6 @@ class Endpoint:
     def aliases(self) -> tuple[str, ...]:
         """Further names of it in its network."""
         return self._now().aliases
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """The labels it was given."""
-        return self._now().labels
 
     def statistics(self) -> LinkStatistics:
         """Return byte, packet, error and drop counters of its interface.
@@ -228,12 +210,6 @@ class Endpoint:
             Conflict: it is joined and ``force`` is false.
         """
         self._ops.delete(self.id, force=force)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Endpoint) and other.id == self.id
-
-    def __hash__(self) -> int:
-        return hash(self.id)
 
     def __repr__(self) -> str:
         addresses = ", ".join(map(str, (each.ip for each in self._record.addresses)))

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from attrs import field, frozen
 
 from .endpoint import Endpoint
+from .handle import Handle
 from .types import EMPTY, Family, IPAddress, IPNetwork, MacAddress, PortBinding, Scope
 
 
@@ -131,31 +132,17 @@ class NetworkOps(Protocol):
     def inspect(self, network_id: str) -> dict[str, Any]: ...
 
 
-class Network:
+class Network(Handle[NetworkRecord]):
     """Endpoints that reach each other directly. Made by `NetworkController.create_network`.
 
     Properties say what the controller's records hold at the moment; after the network was deleted, what they held last.
     """
 
-    __slots__ = ("_ops", "_record")
+    __slots__ = ("_ops",)
 
     def __init__(self, ops: NetworkOps, record: NetworkRecord) -> None:
+        super().__init__(ops, record)
         self._ops = ops
-        self._record = record
-
-    def _now(self) -> NetworkRecord:
-        self._record = self._ops.record(self._record.id) or self._record
-        return self._record
-
-    @property
-    def id(self) -> str:
-        """64 hexadecimal digits."""
-        return self._record.id
-
-    @property
-    def name(self) -> str:
-        """Unique among the controller's networks."""
-        return self._record.name
 
     @property
     def driver(self) -> str:
@@ -191,11 +178,6 @@ class Network:
     def options(self) -> Mapping[str, str]:
         """The driver's options, as given."""
         return self._now().options
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """The labels it was given."""
-        return self._now().labels
 
     @property
     def created(self) -> datetime:
@@ -277,12 +259,6 @@ class Network:
     def inspect(self) -> dict[str, Any]:
         """Return what ``docker network inspect`` returns for a network: plain values, ready for JSON."""
         return self._ops.inspect(self.id)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Network) and other.id == self.id
-
-    def __hash__(self) -> int:
-        return hash(self.id)
 
     def __repr__(self) -> str:
         return f"<Network {self._record.name} {self._record.driver} {', '.join(map(str, self.subnets))}>"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from attrs import field, frozen
 
 from .facts import LinkStatistics, RouteFact
+from .handle import Handle
 from .types import EMPTY, FAMILIES, Family, IPAddress, IPInterface, MacAddress, parse_address
 
 if TYPE_CHECKING:
@@ -148,42 +149,23 @@ class SandboxOps(Protocol):
     def delete(self, sandbox_id: str, *, force: bool) -> None: ...
 
 
-class Sandbox:
+class Sandbox(Handle[SandboxRecord]):
     """One network stack: a network namespace with its interfaces and routes.
 
     Made by `NetworkController.create_sandbox`. Properties say what the controller's records hold at the moment; after the sandbox
     was deleted, what they held last.
     """
 
-    __slots__ = ("_ops", "_record")
+    __slots__ = ("_ops",)
 
     def __init__(self, ops: SandboxOps, record: SandboxRecord) -> None:
+        super().__init__(ops, record)
         self._ops = ops
-        self._record = record
-
-    def _now(self) -> SandboxRecord:
-        self._record = self._ops.record(self._record.id) or self._record
-        return self._record
-
-    @property
-    def id(self) -> str:
-        """64 hexadecimal digits."""
-        return self._record.id
-
-    @property
-    def name(self) -> str:
-        """Unique among the controller's sandboxes."""
-        return self._now().name
 
     @property
     def key(self) -> str:
         """Path of the network namespace; ``ip netns exec`` takes its last part."""
         return self._ops.key(self.id)
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """The labels it was given."""
-        return self._now().labels
 
     @property
     def hosts(self) -> str:
@@ -282,12 +264,6 @@ class Sandbox:
             force: Also when something it depends on is missing or broken.
         """
         self._ops.delete(self.id, force=force)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sandbox) and other.id == self.id
-
-    def __hash__(self) -> int:
-        return hash(self.id)
 
     def __repr__(self) -> str:
         return f"<Sandbox {self._record.name} {self._record.key or 'host'}>"

@@ -259,9 +259,12 @@ def _home(network: NetworkRecord, address: IPAddress) -> Subnet:
 
 
 def _in_use(facts: Facts) -> Iterator[IPNetwork]:
-    """What a subnet of our own choice must avoid: what the host is connected to or routes, and its name servers."""
+    """What a subnet of our own choice must avoid: what the host is connected to, and its name servers.
+
+    Not what it reaches through a gateway: a VPN's 0.0.0.0/1 would leave nothing.
+    """
     for route in facts.host.routes:
-        if route.destination.prefixlen > 0:
+        if route.gateway is None and route.destination.prefixlen > 0:
             yield route.destination
     try:
         lines = RESOLV_CONF.read_text(errors="replace").splitlines()

@@ -15,7 +15,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from ..desired import HOST, Change, Sysctl
@@ -51,6 +51,8 @@ class Engine:
         self.committed = threading.Condition()
         self.warnings: list[str] = []
         self.baseline: dict[str, str] = {}
+        self.on_gone: Callable[[Record], object] = _nothing
+        """Called with each record that goes, once the kernel has let go of it and before the store has: must be repeatable."""
         self.describer = Describer(self.state, env.drivers, env.table, self.baseline)
         self.addressing = Addressing(env.ipams, env.kernel)
         self._lock = threading.RLock()
@@ -207,17 +209,34 @@ class Engine:
             self._store(writes, happened)
             return
         journal = f"journal/{secrets.token_hex(8)}"
-        self._store([Write(journal, self._intent(journal, work, touched, writes))])
+        intent = self._intent(journal, work, touched, writes)
+        self._store([Write(journal, intent)])
+        self._journals[journal] = intent
+        made = False
         try:
             self.env.kernel.apply(change)
-            try:
-                self._store([*writes, Write(journal, None)], happened)
-            except BaseException:
-                self.env.kernel.apply(change.reverse)
-                raise
+            made = True
+            self._let_go(touched)
+            self._store([*writes, Write(journal, None)], happened)
         except BaseException as error:
-            self._failed(work, journal, error)
+            if not made or self._undone(change, error):
+                self._failed(work, journal, error)
             raise
+        del self._journals[journal]
+
+    def _undone(self, change: Change, error: BaseException) -> bool:
+        """Take back what the kernel has done; what cannot be is said in ``error``, and the journal waits for the next operation."""
+        try:
+            self.env.kernel.enforce(change.reverse)  # not `apply`: a veth pair goes some time after its namespace
+        except Exception as problem:  # noqa: BLE001 (``error`` is what the caller must hear of)
+            error.add_note(f"and not everything could be undone yet: {problem}")
+            return False
+        return True
+
+    def _let_go(self, touched: Sequence[tuple[Record | None, Record | None]]) -> None:
+        for before, after in touched:
+            if before is not None and after is None:
+                self.on_gone(before)
 
     def _intent(
         self, key: str, work: Work, touched: Sequence[tuple[Record | None, Record | None]], writes: Sequence[Write]
@@ -232,6 +251,7 @@ class Engine:
         event = events.Event("failed", "controller", self.env.id, work.why, time.time(), detail=str(error))
         with suppress(LibnetworkError):  # the store may be what failed; the journal then waits for the next operation
             self._store([Write(journal, None)], [events.encode(event)])
+            del self._journals[journal]
 
     def _store(self, writes: Sequence[Write], happened: Sequence[bytes] = ()) -> None:
         self._revision = self.env.store.commit(writes, happened)
@@ -243,16 +263,18 @@ class Engine:
         self._store((), [events.encode(each) for each in happened])
 
     def _note_baseline(self, work: Work) -> None:
-        """Keep what the host's sysctls are before the first change to each: removal writes them back."""
+        """Keep what the host's sysctls are before a first network changes them: removal of the last one writes them back."""
         if not work.scopes("network"):
             return
         wanted = [
             word for word in work.change().make if isinstance(word, Sysctl) and word.namespace == HOST and not word.link
         ]
-        unknown = [word for word in wanted if word.name not in self.baseline]
-        if unknown:
-            found = self.env.kernel.facts(words=unknown).sysctls
-            self.baseline.update({word.name: found[word.key] for word in unknown if word.key in found})
+        if not wanted:
+            return
+        found = self.env.kernel.facts(words=wanted).sysctls
+        now = {word.name: found[word.key] for word in wanted if word.key in found}
+        if now.items() - self.baseline.items():
+            self.baseline.update(now)
             self._store([Write(BASELINE, json.dumps(self.baseline).encode())])
 
     # Catching up and recovering
@@ -343,6 +365,8 @@ class Engine:
             self.env.kernel.enforce(Change(change.remove, change.make, work.why))
         except ExceptionGroup as group:  # what cannot be mended now must not stop everything else; reconcile lists it
             self.warnings += [f"{work.why}: {error}" for error in group.exceptions]
+        if forward:
+            self._let_go(touched)
         writes = [_write(before, after) for before, after in touched] if forward else []
         happened = [events.encode(each) for each in events.of_changes(touched)] if forward else []
         for was, is_ in touched if forward else ():
@@ -352,6 +376,10 @@ class Engine:
 
 
 _KINDS = ("network", "sandbox", "endpoint")
+
+
+def _nothing(record: Record) -> None:
+    pass
 
 
 def _is_record(key: str) -> bool:

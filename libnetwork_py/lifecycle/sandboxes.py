@@ -25,6 +25,7 @@ from ..types import Family, IPAddress, MacAddress, as_tuple, check_name, freeze,
 from .endpoints import Endpoints
 from .engine import Engine
 from .files import Files
+from .state import Record
 from .work import Work
 
 T = TypeVar("T")
@@ -46,6 +47,7 @@ class Sandboxes:
         self._endpoints = endpoints
         self._host_path = host_path
         self._files = Files()
+        engine.on_gone = self._gone
 
     def handle(self, record: SandboxRecord) -> Sandbox:
         """Return the handle of a record."""
@@ -158,7 +160,10 @@ class Sandboxes:
         for endpoint in self._engine.state.in_sandbox(record.id):
             self._endpoints.remove(endpoint, work)
         work.delete(record)
-        work.on_done(lambda: self._files.remove(record))
+
+    def _gone(self, record: Record) -> None:
+        if isinstance(record, SandboxRecord):
+            self._files.remove(record)
 
     # Connect and disconnect
 

@@ -17,7 +17,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(line.replace("|", " ").split())
     for line in (
         "errors",
-        "types | labels",
+        "types | labels | handle",
         "nftables | config",
         "desired",
         "facts | render",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from libnetwork_py import (
 )
 from tests.root import machine
 from tests.root.api_lab import difference, picture, python, socket_in
-from tests.root.firewall_lab import inside
 
 
 @frozen
@@ -266,7 +264,7 @@ def test_a_port_of_another_process(scene: Scene, protocol: str) -> None:
         before = picture(scene.controller, scene.host, "bad-")
         with pytest.raises(Conflict, match="8090") as caught:
             scene.idle.connect(scene.back, ports=f"8090:80/{protocol}")
-        assert caught.value.code == "port_taken"
+        assert caught.value.code == "port_in_use"
         assert not difference(before, picture(scene.controller, scene.host, "bad-"))
     scene.idle.connect(scene.back, ports=f"8090:80/{protocol}")
     scene.idle.disconnect(scene.back)
@@ -298,7 +296,7 @@ def test_verbs_of_what_is_deleted(scene: Scene) -> None:
         lambda: box.rename("x"), box.refresh, lambda: box.call(int), box.socket, lambda: scene.endpoint.join(box),
     ]  # fmt: skip
     kinds = [_raised(verb) for verb in verbs]
-    assert kinds == [NotFound] * (len(verbs) - 1) + [Conflict]
+    assert kinds == [NotFound] * len(verbs)
     assert (network.name, endpoint.state, box.name) == ("gone", "deleted", "bad-gone")
 
 
@@ -310,31 +308,19 @@ def _raised(verb: Callable[[], object]) -> type[BaseException] | None:
     return None
 
 
-def test_a_bridge_name_that_is_a_dummy_link_of_another_kind(scene: Scene) -> None:
-    """A bridge that somebody else made is not taken over, nor is a link of another kind, and both stay as they were."""
-    machine.ip("link", "add", "theirs0", "type", "bridge", namespace=scene.host)
-    before = picture(scene.controller, scene.host)
-    with pytest.raises(Conflict, match="another's bridge") as caught:
-        scene.controller.create_network("new", options={labels.BRIDGE_NAME: "theirs0"})
-    assert caught.value.code == "link_exists"
-    assert not difference(before, picture(scene.controller, scene.host))
-    machine.ip("link", "del", "theirs0", namespace=scene.host)
-
-
 def test_no_privilege(tmp_path: Path) -> None:
-    """Without privilege the first call says so, names the remedy, and makes no directory."""
+    """Without capabilities the first call says so, names the remedy, and makes no directory."""
     program = """
-import os, sys
+import sys
 from libnetwork_py import NetworkController, Forbidden
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
-    NetworkController(sys.argv[1] or None) if sys.argv[2] else NetworkController.temporary()
+    NetworkController(sys.argv[1]) if sys.argv[1:] else NetworkController.temporary()
 except Forbidden as error:
     print(error.code, "|", error)
 """
-    tmp_path.chmod(0o777)
-    for arguments in ((tmp_path / "state", "1"), ("", "")):
-        out = python(program, *arguments).stdout
+    for arguments in ([tmp_path / "state"], []):
+        powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", program]
+        out = machine.run(*powerless, *arguments).stdout
         assert out.startswith("no_privilege |")
         assert "root" in out
     assert not (tmp_path / "state").exists()
@@ -396,14 +382,14 @@ with NetworkController.temporary(host=sys.argv[1]) as controller:
             os.kill(os.getpid(), signal.SIGINT)
     thread = threading.Thread(target=shoot)
     thread.start()
-    end = time.monotonic() + 3
+    end = time.monotonic() + 2
     number = 0
     while time.monotonic() < end:
         try:
             number += 1
             box = controller.create_sandbox(f"ctrlc-{os.getpid()}-{number}")
             box.connect(front)
-            if number % 2:
+            if number % 8:
                 box.delete()
         except KeyboardInterrupt:
             interrupted += 1
@@ -421,5 +407,3 @@ with NetworkController.temporary(host=sys.argv[1]) as controller:
     assert done.stdout.startswith("True True []"), done.stdout + done.stderr
     assert "Error" not in done.stderr
 
-
-_ = (os, socket, inside)
