@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from .network import Network
+    from .routes import StaticRoute
     from .sandbox import Sandbox
     from .types import MacAddress, PortBinding
 
@@ -43,6 +44,7 @@ _HOMES = {
     "Sandbox": "sandbox",
     "MacAddress": "types",
     "PortBinding": "types",
+    "StaticRoute": "routes",
     "LibnetworkError": "errors",
     "NotFound": "errors",
     "Conflict": "errors",
@@ -68,6 +70,7 @@ __all__ = [
     "NotSupported",
     "PortBinding",
     "Sandbox",
+    "StaticRoute",
     "Unavailable",
 ]
 

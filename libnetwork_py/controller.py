@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
@@ -37,6 +37,7 @@ from .lifecycle.removal import Pruned, prune_networks, remove_everything
 from .lifecycle.sandboxes import Sandboxes
 from .lifecycle.selection import select
 from .network import Network, NetworkSpec
+from .routes import StaticRoute
 from .sandbox import Sandbox, SandboxSpec
 from .store.api import Store, Write
 from .types import EMPTY, IPAddress, IPNetwork
@@ -164,6 +165,7 @@ class NetworkController:
         ipam_options: Mapping[str, object] = EMPTY,
         config_from: str | None = None,
         config_only: bool = False,
+        routes: Iterable[str | StaticRoute] | str | StaticRoute = (),
     ) -> Network:
         """Create a network.
 
@@ -184,6 +186,8 @@ class NetworkController:
             ipam_options: See ``ipam``.
             config_from: Name of a configuration-only network to take all of the above from.
             config_only: Only a configuration for others to take.
+            routes: Routes that every sandbox on it gets: ``10.9.0.0/16 via 172.18.0.5 metric 100`` or `StaticRoute`. The endpoint
+                that is the gateway of one does not get that one.
 
         Raises:
             Conflict: the name, a subnet or the bridge's name is taken. InvalidParameter: malformed or unknown.
@@ -191,7 +195,7 @@ class NetworkController:
         """
         spec = NetworkSpec(
             name, driver, subnets, gateways, ip_ranges, aux_addresses, ipv4, ipv6, internal, attachable,
-            options, labels, ipam, ipam_options, config_from, config_only,
+            options, labels, ipam, ipam_options, config_from, config_only, routes,
         )  # fmt: skip
         return self._networks.create(spec)
 
@@ -420,7 +424,7 @@ def _identity(store: Store, host: str, config: ControllerConfig) -> Identity:
 def _env(identity: Identity, store: Store, kernel: Kernel, config: ControllerConfig) -> Env:
     from .desired import HOST
     from .drivers.api import NetworkDriver
-    from .firewall.table import table
+    from .firewall.table import TABLE_PREFIX, table
     from .ipam.api import IpamDriver
     from .plugins.registry import Registry
     from .ports.reservations import Reservations
@@ -431,9 +435,9 @@ def _env(identity: Identity, store: Store, kernel: Kernel, config: ControllerCon
         from .ipam.default import DefaultIpam
 
         ipams.register("default", DefaultIpam(config.address_pools))
-    ports = Reservations(partial(kernel.socket, HOST), *_free_ports(kernel))
+    ports = Reservations(partial(kernel.sockets, HOST), *_free_ports(kernel))
     return Env(
-        identity.id, store, kernel, drivers, ipams, ports, table(HOST, f"libnetwork_py_{identity.id[:8]}"), config
+        identity.id, store, kernel, drivers, ipams, ports, table(HOST, f"{TABLE_PREFIX}{identity.id[:8]}"), config
     )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from .nftables import Atom, Chain, SetDecl, Verdict
 from .types import IPAddress, IPInterface, IPNetwork, MacAddress
@@ -84,7 +84,7 @@ class Veth:
     """A veth pair, both ends up: ``name`` in ``namespace``, a port of ``master``; ``peer_name`` made directly in ``peer_namespace``.
 
     ``isolated``: the port reaches the bridge itself and no other isolated port. ``hairpin``: frames may leave by the port they came.
-    The outer end never gets an IPv6 address.
+    The outer end never gets an IPv6 address. ``peer_master``: the bridge that the other end is a port of, if it joins two bridges.
     """
 
     namespace: str
@@ -97,6 +97,7 @@ class Veth:
     group: int = 0
     hairpin: bool = False
     isolated: bool = False
+    peer_master: str = ""
 
     @property
     def key(self) -> Key:
@@ -149,15 +150,15 @@ class Table:
         return ("table", self.namespace, self.name)
 
 
-@frozen
+@frozen(cache_hash=True)  # there are thousands of them
 class Element:
     """One element of a set or map of a `Table`. ``set`` is the declaration, so that the word is complete."""
 
     namespace: str
     table: str
-    set: SetDecl
+    set: SetDecl = field(hash=False)
     fields: tuple[Atom, ...]
-    value: tuple[Atom, ...] | Verdict | None = None
+    value: tuple[Atom, ...] | Verdict | None = field(default=None, hash=False)
 
     @property
     def key(self) -> Key:
@@ -186,7 +187,8 @@ def phase(word: Word) -> int:
 class Change:
     """From one description to another: what goes and what comes. ``why`` is for logs and errors (``join web to front``).
 
-    A word in a new shape stands in both: its old shape goes, its new shape comes.
+    A word in a new shape stands in both: its old shape goes, its new shape comes. `reshaped` says for which links that means a change
+    in place, which leaves everything on them as it is.
     """
 
     remove: Description = ()
@@ -210,8 +212,10 @@ def between(before: Iterable[Word], after: Iterable[Word], why: str = "") -> Cha
     """
     old, new = dict.fromkeys(before), dict.fromkeys(after)
     gone = dict.fromkeys(word for word in old if word not in new)
+    if not gone:
+        return Change(make=tuple(sorted((word for word in new if word not in old), key=phase)), why=why)
     staying = [word for word in old if word in new]
-    while shaken := _shaken(staying, gone):
+    while shaken := _shaken(staying, _leaving(gone, new)):
         gone.update(dict.fromkeys(shaken))
         staying = [word for word in staying if word not in gone]
     return Change(
@@ -219,6 +223,43 @@ def between(before: Iterable[Word], after: Iterable[Word], why: str = "") -> Cha
         make=tuple(sorted((word for word in new if word not in old or word in gone), key=phase)),
         why=why,
     )
+
+
+MTU_DEFAULT = 1500
+"""What the kernel gives a bridge and a veth pair that ask for no other (``ETH_DATA_LEN``)."""
+
+
+def reshaped(change: Change) -> tuple[tuple[Link, Link], ...]:
+    """Return the links that a change alters in place, in their old shape and in their new one: MTU, bridge, what the port may do.
+
+    A new shape that names no MTU has the kernel's own where the old one had another: the kernel would keep the old one.
+    """
+    comes = {word.key: word for word in change.make if isinstance(word, Bridge | Veth)} if change.remove else {}
+    if not comes:
+        return ()
+    namespaces = {word.path for word in change.remove if isinstance(word, Namespace)}
+    pairs = ((word, comes[word.key]) for word in change.remove if isinstance(word, Bridge | Veth) and word.key in comes)
+    return tuple(
+        (old, evolve(new, mtu=MTU_DEFAULT) if old.mtu and not new.mtu else new)
+        for old, new in pairs
+        if _alterable(old, new) and not namespaces & {place for place, _ in _ends(old)}
+    )
+
+
+def _alterable(old: Link, new: Link) -> bool:
+    if isinstance(old, Bridge) or isinstance(new, Bridge):
+        return isinstance(old, Bridge) and isinstance(new, Bridge) and old != new == evolve(old, mtu=new.mtu)
+    like = evolve(old, master=new.master, mtu=new.mtu, hairpin=new.hairpin, isolated=new.isolated)
+    return old != new == like
+
+
+def _leaving(gone: Iterable[Word], new: Iterable[Word]) -> tuple[Word, ...]:
+    """Return the words that go, without the links that stay in another shape."""
+    leaving = tuple(gone)
+    if not any(isinstance(word, Bridge | Veth) for word in leaving):
+        return leaving
+    altered = {old.key for old, _ in reshaped(Change(leaving, tuple(new)))}
+    return tuple(word for word in leaving if word.key not in altered)
 
 
 def _shaken(staying: Iterable[Word], gone: Iterable[Word]) -> list[Word]:
@@ -238,9 +279,8 @@ def _shaken(staying: Iterable[Word], gone: Iterable[Word]) -> list[Word]:
             case Sysctl() | Address() | Route():
                 return word.namespace in namespaces or (word.namespace, word.link) in links
             case Veth():
-                return (
-                    bool(namespaces & {word.namespace, word.peer_namespace}) or (word.namespace, word.master) in links
-                )
+                masters = {(word.namespace, word.master), (word.peer_namespace, word.peer_master)}
+                return bool(namespaces & {word.namespace, word.peer_namespace} or masters & links)
             case Element():
                 return word.namespace in namespaces or (word.namespace, word.table) in tables
             case Bridge() | Table():

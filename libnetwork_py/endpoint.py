@@ -10,13 +10,14 @@ May import: sandbox, facts, types, errors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from attrs import frozen
 
 from .facts import LinkStatistics
 from .handle import Handle
+from .routes import StaticRoute
 from .sandbox import Sandbox
 from .types import EMPTY, FAMILIES, Family, IPAddress, IPInterface, MacAddress, PortBinding
 
@@ -46,6 +47,7 @@ class EndpointRecord:
         addresses: With the prefix length of their subnet.
         ports: What was asked to be published; ``bindings``: the same with concrete host ports, while joined.
         interface: The name asked for; ``ifname``: the one it has while joined.
+        segment: Which part of its network it hangs on while joined, where the driver makes a network of several; 0 is the first.
         created: Seconds since the epoch.
     """
 
@@ -64,14 +66,17 @@ class EndpointRecord:
     interface: str | None = None
     ifname: str = ""
     priority: int = 0
+    segment: int = 0
     options: Mapping[str, str] = EMPTY
     labels: Mapping[str, str] = EMPTY
+    routes: tuple[StaticRoute, ...] = ()
     created: float = 0.0
 
     @property
     def families(self) -> tuple[Family, ...]:
         """The address families that it has, IPv4 first."""
-        return tuple(family for family in FAMILIES if any(each.version == family for each in self.addresses))
+        versions = {each.version for each in self.addresses}
+        return tuple([family for family in FAMILIES if family in versions])
 
     @property
     def state(self) -> State:
@@ -89,7 +94,14 @@ class EndpointOps(Protocol):
     def leave(self, endpoint_id: str) -> None: ...
     def publish(self, endpoint_id: str, binding: PortBinding) -> PortBinding: ...
     def unpublish(self, endpoint_id: str, binding: PortBinding) -> None: ...
-    def update(self, endpoint_id: str, aliases: Sequence[str] | None) -> None: ...
+    def update(
+        self,
+        endpoint_id: str,
+        aliases: Sequence[str] | None,
+        routes: Iterable[str | StaticRoute] | str | StaticRoute | None,
+        sysctls: Mapping[str, object] | None,
+        labels: Mapping[str, object] | None,
+    ) -> None: ...
     def delete(self, endpoint_id: str, *, force: bool) -> None: ...
 
 
@@ -152,6 +164,11 @@ class Endpoint(Handle[EndpointRecord]):
         """Further names of it in its network."""
         return self._now().aliases
 
+    @property
+    def routes(self) -> tuple[StaticRoute, ...]:
+        """The routes it was given, without its network's."""
+        return self._now().routes
+
     def statistics(self) -> LinkStatistics:
         """Return byte, packet, error and drop counters of its interface.
 
@@ -196,9 +213,26 @@ class Endpoint(Handle[EndpointRecord]):
         """
         self._ops.unpublish(self.id, PortBinding.parse(binding))
 
-    def update(self, *, aliases: Sequence[str] | None = None) -> None:
-        """Replace its aliases, also while joined."""
-        self._ops.update(self.id, aliases)
+    def update(
+        self,
+        *,
+        aliases: Sequence[str] | None = None,
+        routes: Iterable[str | StaticRoute] | str | StaticRoute | None = None,
+        sysctls: Mapping[str, object] | None = None,
+        labels: Mapping[str, object] | None = None,
+    ) -> None:
+        """Change it, also while joined; what is given takes the place of all there was of it.
+
+        Args:
+            aliases: Further names in its network.
+            routes: Its routes, without the network's.
+            sysctls: Settings of its interface. One that is not named any more keeps its value until the endpoint joins again.
+            labels: Yours, kept as text.
+
+        Raises:
+            InvalidParameter: malformed, or a route that does not fit. Conflict: a route collides with another one in the sandbox.
+        """
+        self._ops.update(self.id, aliases, routes, sysctls, labels)
 
     def delete(self, *, force: bool = False) -> None:
         """Delete it and give its addresses back.

@@ -3,7 +3,7 @@
 Division of labour: `kernel/` takes snapshots; drivers, IPAM and the firewall read them to decide; `compare` finds drift. A
 snapshot is a value: nothing here looks at the machine.
 
-May import: desired, nftables, types, errors.
+May import: desired, nftables, routes, types, errors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from attrs import field, frozen
 
 from .desired import HOST, Address, Bridge, Description, Element, Key, Namespace, Route, Sysctl, Table, Veth, Word
-from .types import IPAddress, IPInterface, IPNetwork
+from .routes import METRIC_DEFAULTS
+from .types import Family, IPAddress, IPInterface, IPNetwork
 
 
 @frozen
@@ -75,6 +76,39 @@ class TableFact:
 
 
 @frozen
+class ChainFact:
+    """A chain of the packet filter, whoever made it.
+
+    ``family``: the table's, ``ip``, ``ip6`` or ``inet``. ``hook``: empty for one that hangs on none. ``drops``: what reaches its end is
+    dropped, by policy or by its last rule. ``links``: interfaces that its rules name, with ``*`` for the rest of a name. ``ports``:
+    protocol and destination port that its rules send elsewhere.
+    """
+
+    family: str
+    table: str
+    name: str
+    kind: str = ""
+    hook: str = ""
+    priority: int = 0
+    drops: bool = False
+    links: frozenset[str] = frozenset()
+    ports: frozenset[tuple[str, int]] = frozenset()
+
+
+@frozen
+class FilterFacts:
+    """The host's packet filter, ours and others': its chains, and the tables of the older iptables (``filter``), per IP version."""
+
+    chains: tuple[ChainFact, ...] = ()
+    legacy: Mapping[Family, tuple[str, ...]] = field(factory=dict)
+
+    @property
+    def tables(self) -> frozenset[tuple[str, str]]:
+        """Family and name of every table that has a chain."""
+        return frozenset((chain.family, chain.table) for chain in self.chains)
+
+
+@frozen
 class Facts:
     """What the machine has. A namespace, table or setting that was looked for and is not there is absent from its mapping."""
 
@@ -123,7 +157,9 @@ def _difference(word: Word, facts: Facts) -> str | None:
     """``None``: as described. Empty: missing. Else how it differs."""
     match word:
         case Namespace():
-            return None if word.path in facts.namespaces else ""
+            there = facts.namespaces.get(word.path)
+            loopback = there.links.get("lo") if there else None
+            return "" if there is None else "its loopback is down" if loopback and not loopback.up else None
         case Sysctl():
             value = facts.sysctls.get(word.key)
             return "" if value is None else None if value == word.value else f"is {value}"
@@ -163,7 +199,8 @@ def _table_difference(word: Table, facts: Facts) -> str | None:
 
 def _route_difference(word: Route, inside: NamespaceFacts) -> str | None:
     candidates = [route for route in inside.routes if route.destination == word.destination and not route.connected]
-    candidates = [route for route in candidates if not word.metric or route.metric == word.metric]
+    metric = word.metric or METRIC_DEFAULTS[4 if word.destination.version == 4 else 6]
+    candidates = [route for route in candidates if route.metric == metric]
     if any((route.link, route.gateway) == (word.link, word.gateway) for route in candidates):
         return None
     return f"goes via {candidates[0].gateway} dev {candidates[0].link}" if candidates else ""
@@ -192,4 +229,8 @@ def _link_difference(word: Bridge | Veth, inside: NamespaceFacts, facts: Facts) 
         if peer is None:
             return f"lacks its other end {word.peer_name}"
         wanted += [("mac", peer.mac, str(word.peer_mac)), ("peer up", peer.up, True)]
+        if word.peer_master:
+            wanted.append(("peer master", peer.master, word.peer_master))
+        if word.mtu:
+            wanted.append(("peer mtu", peer.mtu, word.mtu))
     return next((f"{what} is {is_}" for what, is_, should in wanted if is_ != should), None)

@@ -17,6 +17,7 @@ from attrs import field, frozen
 
 from .endpoint import Endpoint
 from .handle import Handle
+from .routes import StaticRoute
 from .types import EMPTY, Family, IPAddress, IPNetwork, MacAddress, PortBinding, Scope
 
 
@@ -72,6 +73,7 @@ class NetworkRecord:
     config_only: bool = False
     config_from: str | None = None
     decided: Mapping[str, str] = EMPTY
+    routes: tuple[StaticRoute, ...] = ()
     created: float = 0.0
 
     def gateway(self, family: Family) -> IPAddress | None:
@@ -99,6 +101,7 @@ class NetworkSpec:
     ipam_options: Mapping[str, object] = EMPTY
     config_from: str | None = None
     config_only: bool = False
+    routes: Iterable[str | StaticRoute] | str | StaticRoute = ()
 
 
 @frozen
@@ -116,6 +119,7 @@ class EndpointSpec:
     interface: str | None = None
     options: Mapping[str, object] = EMPTY
     labels: Mapping[str, object] = EMPTY
+    routes: Iterable[str | StaticRoute] | str | StaticRoute = ()
 
 
 class NetworkOps(Protocol):
@@ -126,7 +130,11 @@ class NetworkOps(Protocol):
     def endpoint(self, network_id: str, name_or_id: str) -> Endpoint: ...
     def create_endpoint(self, network_id: str, spec: EndpointSpec) -> Endpoint: ...
     def update(
-        self, network_id: str, labels: Mapping[str, object] | None, options: Mapping[str, object] | None
+        self,
+        network_id: str,
+        labels: Mapping[str, object] | None,
+        options: Mapping[str, object] | None,
+        routes: Iterable[str | StaticRoute] | str | StaticRoute | None,
     ) -> None: ...
     def delete(self, network_id: str, *, force: bool) -> None: ...
     def inspect(self, network_id: str) -> dict[str, Any]: ...
@@ -180,6 +188,11 @@ class Network(Handle[NetworkRecord]):
         return self._now().options
 
     @property
+    def routes(self) -> tuple[StaticRoute, ...]:
+        """The routes that every sandbox on it gets."""
+        return self._now().routes
+
+    @property
     def created(self) -> datetime:
         """When it was created, in UTC."""
         return datetime.fromtimestamp(self._record.created, tz=UTC)
@@ -210,6 +223,7 @@ class Network(Handle[NetworkRecord]):
         interface: str | None = None,
         options: Mapping[str, object] = EMPTY,
         labels: Mapping[str, object] = EMPTY,
+        routes: Iterable[str | StaticRoute] | str | StaticRoute = (),
     ) -> Endpoint:
         """Create an endpoint; it has its addresses from now on and no interface before it joins a sandbox.
 
@@ -225,25 +239,37 @@ class Network(Handle[NetworkRecord]):
             interface: Name inside the sandbox; by default the lowest free ``eth`` number.
             options: The driver's endpoint options.
             labels: Yours, kept as text.
+            routes: Routes that its sandbox gets besides the network's, ``10.9.0.0/16 via 172.18.0.5 metric 100`` or `StaticRoute`. One
+                to the same destination with the same metric takes the place of the network's.
 
         Raises:
             InvalidParameter: malformed, or an address outside the subnets. Conflict: name or address in use.
             Unavailable: the subnets are full. Forbidden: a configuration-only network.
         """
         spec = EndpointSpec(
-            name, addresses, mac, ports, expose, aliases, dns_names, sysctls, interface, options, labels
+            name, addresses, mac, ports, expose, aliases, dns_names, sysctls, interface, options, labels, routes
         )
         return self._ops.create_endpoint(self.id, spec)
 
     def update(
-        self, *, labels: Mapping[str, object] | None = None, options: Mapping[str, object] | None = None
+        self,
+        *,
+        labels: Mapping[str, object] | None = None,
+        options: Mapping[str, object] | None = None,
+        routes: Iterable[str | StaticRoute] | str | StaticRoute | None = None,
     ) -> None:
-        """Replace the labels, or options that the driver can change while the network is in use.
+        """Change what may change while the network is in use; interfaces, addresses and connections of its sandboxes stay.
+
+        Args:
+            labels: Take the place of all labels.
+            options: Each takes the place of the option of that key; the others stay.
+            routes: Take the place of all the network's routes.
 
         Raises:
-            NotSupported: an option cannot be changed. InvalidParameter: unknown option or bad value.
+            NotSupported: an option cannot be changed. InvalidParameter: unknown option or bad value, or a route that does not fit.
+            Conflict: a route collides with another one in a sandbox.
         """
-        self._ops.update(self.id, labels, options)
+        self._ops.update(self.id, labels, options, routes)
 
     def delete(self, *, force: bool = False) -> None:
         """Remove it.

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from .types import IPAddress, IPNetwork
 
-KeyType: TypeAlias = Literal["ifname", "ipv4_addr", "ipv6_addr", "inet_proto", "inet_service"]
+KeyType: TypeAlias = Literal["ifname", "nf_proto", "ipv4_addr", "ipv6_addr", "inet_proto", "inet_service"]
 Atom: TypeAlias = str | int | IPAddress | IPNetwork
 """One field of a key or value: an interface name, a protocol (``"tcp"``), a port, an address, or a network in an interval set."""
 Verdict: TypeAlias = Literal["accept", "drop", "return"]

@@ -31,6 +31,7 @@ from .desired import (
     Veth,
     Word,
     phase,
+    reshaped,
 )
 from .nftables import Atom, Verdict, element_text, table_text
 from .types import EMPTY, IPAddress, IPNetwork
@@ -60,17 +61,19 @@ def render(change: Change, names: Names | None = None) -> str:
         names: How to call a namespace instead of its name below ``/run/netns``, by path.
     """
     lines = [f"# {line}" for line in change.why.splitlines()]
+    altered = {new.key: (old, new) for old, new in reshaped(change)}
     for word in reversed(in_order(explicit(change))):
         lines += remove_lines(word, names)
     for word in in_order(change.make):
-        lines += make_lines(word, names)
+        lines += _alter(*altered[word.key], _Shell(names)) if word.key in altered else make_lines(word, names)
     return "".join(f"{line}\n" for line in lines)
 
 
 def explicit(change: Change) -> Description:
     """Return the words whose removal must be asked for, because nothing else of the change takes them away."""
     namespaces = {word.path for word in change.remove if isinstance(word, Namespace)}
-    links = set(_ends(word for word in change.remove if isinstance(word, (Bridge, Veth))))
+    altered = {old.key for old, _ in reshaped(change)}
+    links = set(_ends(w for w in change.remove if isinstance(w, (Bridge, Veth)) and w.key not in altered))
     tables = {(word.namespace, word.name) for word in change.remove if isinstance(word, Table)}
     rewritten = {word.key for word in change.make if isinstance(word, Sysctl)}
 
@@ -87,7 +90,7 @@ def explicit(change: Change) -> Description:
             case _:
                 return word.namespace in namespaces
 
-    return tuple(word for word in change.remove if not goes_by_itself(word))
+    return tuple(word for word in change.remove if word.key not in altered and not goes_by_itself(word))
 
 
 def make_lines(word: Word, names: Names | None = None) -> list[str]:
@@ -192,7 +195,24 @@ def _make_veth(word: Veth, shell: _Shell) -> Iterator[str]:
     if flags:
         yield set_outer("type", "bridge_slave", *(text for flag in flags for text in flag))
     yield set_outer("up")
-    yield shell.ip(word.peer_namespace, "link", "set", word.peer_name, "up")
+    master = ["master", word.peer_master] if word.peer_master else []
+    yield shell.ip(word.peer_namespace, "link", "set", word.peer_name, *master, "up")
+
+
+def _alter(old: Bridge | Veth, new: Bridge | Veth, shell: _Shell) -> Iterator[str]:
+    """The lines that lead a link from one shape to another, in place."""
+    if new.mtu != old.mtu:
+        for place, name in _ends([new]):
+            yield shell.ip(place, "link", "set", name, *_mtu(new))
+    if isinstance(old, Veth) and isinstance(new, Veth):
+        if new.master != old.master:
+            yield shell.ip(
+                new.namespace, "link", "set", new.name, *(["master", new.master] if new.master else ["nomaster"])
+            )
+        flags = ("hairpin", "isolated")
+        says = [text for flag in flags for text in (flag, "on" if getattr(new, flag) else "off")]
+        if new.master and any(getattr(new, flag) != getattr(old, flag) for flag in (*flags, "master")):
+            yield shell.ip(new.namespace, "link", "set", new.name, "type", "bridge_slave", *says)
 
 
 def _remove_link(word: Bridge | Veth, shell: _Shell) -> Iterator[str]:

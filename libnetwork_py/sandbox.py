@@ -165,7 +165,7 @@ class Sandbox(Handle[SandboxRecord]):
     @property
     def key(self) -> str:
         """Path of the network namespace; ``ip netns exec`` takes its last part."""
-        return self._ops.key(self.id)
+        return self._now().key or self._ops.key(self.id)
 
     @property
     def hosts(self) -> str:

@@ -216,7 +216,7 @@ class PortBinding:
 
     def __attrs_post_init__(self) -> None:
         ports = (self.container_port, self.container_port_end, self.host_port, self.host_port_end)
-        if not all(isinstance(port, int) for port in ports):
+        if {*map(type, ports)} != {int}:
             raise InvalidParameter(f"invalid port {ports}: ports are numbers", code="invalid_port", binding=str(ports))
         if not self.container_port_end:
             object.__setattr__(self, "container_port_end", self.container_port)
@@ -229,23 +229,19 @@ class PortBinding:
     def _fault(self) -> str:
         if self.protocol not in PROTOCOLS:
             return f"unknown protocol {self.protocol!r}, use tcp, udp or sctp"
-        for low, port in (
-            (1, self.container_port),
-            (1, self.container_port_end),
-            (0, self.host_port),
-            (0, self.host_port_end),
+        for low, port, end in (
+            (1, self.container_port, self.container_port_end),
+            (0, self.host_port, self.host_port_end),
         ):
-            if not low <= port <= 65535:
-                return f"{port} is not between {low} and 65535"
+            if not low <= port <= 65535 or not low <= end <= 65535:
+                return f"{end if low <= port <= 65535 else port} is not between {low} and 65535"
         if self.container_port_end < self.container_port or self.host_port_end < self.host_port:
             return "the range is reversed"
         if self.host_port_end and not self.host_port:
             return "a range of host ports begins at 1 or higher; 0 alone means any free one"
         if self.host_port and self.count > 1 and self.host_port_end - self.host_port + 1 != self.count:
             return "the host range and the container range differ in length"
-        if "%" in str(self.host_ip):
-            return "a host address has no zone"
-        return ""
+        return "" if self.host_ip is None else _no_host(self.host_ip)
 
     @property
     def count(self) -> int:
@@ -261,6 +257,8 @@ class PortBinding:
 
     def at(self, host_port: int) -> PortBinding:
         """Return this binding with its first host port fixed."""
+        if host_port == self.host_port and self.host_port_end == host_port + self.count - 1:
+            return self
         return evolve(self, host_port=host_port, host_port_end=host_port + self.count - 1)
 
     @classmethod
@@ -288,6 +286,17 @@ class PortBinding:
     def __str__(self) -> str:
         host = f"[{self.host_ip}]:" if self.family == 6 else f"{self.host_ip}:" if self.host_ip else ""
         return f"{host}{_span(self.host_port, self.host_port_end)}:{_span(self.container_port, self.container_port_end)}/{self.protocol}"
+
+
+def _no_host(address: IPAddress) -> str:
+    """Why an address can be no host's own; empty: it can."""
+    if "%" in str(address):
+        return "a host address has no zone"
+    if address.is_multicast or str(address) == "255.255.255.255":
+        return "the host address is no single host's"
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return f"the host address is an IPv4 one, write {address.ipv4_mapped}"
+    return ""
 
 
 def _ports(text: str) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from libnetwork_py.testing import FakeKernel
@@ -26,6 +27,11 @@ PATIENCE = 10
 """Seconds that the kernel is given to finish what it does asynchronously: the end of a namespace takes its links along."""
 
 _before: dict[str, Traces] = {}
+
+hypothesis.settings.register_profile("no-deadline", deadline=None)
+hypothesis.settings.load_profile("no-deadline")
+"""How long an example takes depends on what else the machine does, so it is no test."""
+
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

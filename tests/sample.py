@@ -25,7 +25,7 @@ PAIRS = SetDecl("pairs", ("ifname", "ifname"))
 NETWORKS = SetDecl("networks", ("ipv4_addr",), "verdict", interval=True)
 RULE = Rule("dnat ip to meta l4proto . th dport map @ports", ())
 TABLE = Table(HOST, "lnw", (PORTS, PAIRS, NETWORKS), (Chain("prerouting", (RULE,), Hook("nat", "prerouting", -100)),))
-BRIDGE_MAC, MAC, OTHER_MAC = (MacAddress(f"02:42:ac:12:00:0{number}") for number in (1, 2, 3))
+BRIDGE_MAC, MAC, OTHER_MAC, LEAF_MAC = (MacAddress(f"02:42:ac:12:00:0{number}") for number in (1, 2, 3, 4))
 
 
 def description(web: str) -> Description:
@@ -47,7 +47,9 @@ def description(web: str) -> Description:
         Sysctl(web, "ipv4.conf.{}.rp_filter", "2", link="inner.1"),
         Veth(HOST, "veth1", web, "eth0", MAC, "br0", 1400, 77, hairpin=True, isolated=True),
         Veth(web, "inner.1", HOST, "back", OTHER_MAC),
+        Veth(HOST, "up1", HOST, "down1", LEAF_MAC, "br0", 1400, isolated=True, peer_master="br1"),
         Bridge(HOST, "br0", BRIDGE_MAC, 1400, 77),
+        Bridge(HOST, "br1", LEAF_MAC, 1400),
         TABLE,
         Sysctl(HOST, "ipv4.ip_forward", "1", restore="0"),
         Namespace(web),

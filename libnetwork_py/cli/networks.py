@@ -21,13 +21,38 @@ if TYPE_CHECKING:
 
 def described(network: Network) -> dict[str, Any]:
     """Return what a program is told of a network in a list."""
-    names = ("id", "name", "driver", "scope", "subnets", "gateways", "ipv6", "internal", "options", "labels", "created")
+    names = (
+        "id",
+        "name",
+        "driver",
+        "scope",
+        "subnets",
+        "gateways",
+        "ipv6",
+        "internal",
+        "options",
+        "labels",
+        "routes",
+        "created",
+    )
     return {name: getattr(network, name) for name in names}
 
 
 def described_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     """Return what a program is told of an endpoint."""
-    names = ("id", "name", "network_id", "sandbox_id", "state", "addresses", "mac", "gateways", "interface", "ports")
+    names = (
+        "id",
+        "name",
+        "network_id",
+        "sandbox_id",
+        "state",
+        "addresses",
+        "mac",
+        "gateways",
+        "interface",
+        "ports",
+        "routes",
+    )
     return {name: getattr(endpoint, name) for name in names}
 
 
@@ -62,6 +87,7 @@ def create(controller: NetworkController, arguments: Arguments, output: Output) 
         ipam_options=pairs(arguments.ipam_opt, "--ipam-opt", bare=""),
         config_from=arguments.config_from,
         config_only=arguments.config_only,
+        routes=arguments.route,
     )
     output.result(described(network), network.id)
     return 0
@@ -125,6 +151,7 @@ def connect(controller: NetworkController, arguments: Arguments, output: Output)
         interface=arguments.interface,
         options=pairs(arguments.driver_opt, "--driver-opt", bare=""),
         labels=labels(arguments.label),
+        routes=arguments.route,
     )
     output.result(described_endpoint(endpoint), endpoint.id)
     return 0

@@ -114,6 +114,12 @@ def _network_create(parser: Parser) -> None:
     _many(parser, "--aux-address", metavar="NAME=ADDRESS", text="address of a subnet to keep back")
     _many(parser, "-o", "--opt", metavar="KEY=VALUE", text="option of the driver")
     _many(parser, "--label", metavar="KEY[=VALUE]", text="label")
+    _many(
+        parser,
+        "--route",
+        metavar="ROUTE",
+        text="route that every sandbox on it gets, like '10.9.0.0/16 via 172.18.0.5'",
+    )
     parser.add_argument("--ipam-driver", default="default", help="who hands out addresses (default: default)")
     _many(parser, "--ipam-opt", metavar="KEY=VALUE", text="option of the IPAM driver")
     parser.add_argument("--config-from", metavar="NETWORK", help="the network to copy the configuration from")
@@ -145,6 +151,12 @@ def _network_connect(parser: Parser) -> None:
         parser, "--sysctl", metavar="KEY=VALUE", text="setting of the interface, like net.ipv4.conf.IFNAME.rp_filter=0"
     )
     _many(parser, "--label", metavar="KEY[=VALUE]", text="label")
+    _many(
+        parser,
+        "--route",
+        metavar="ROUTE",
+        text="route over this interface, like '10.9.0.0/16 via 172.18.0.5 metric 100'",
+    )
     parser.add_argument("network")
     parser.add_argument("sandbox")
 

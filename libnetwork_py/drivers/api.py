@@ -14,12 +14,13 @@ May import: desired, facts, network, endpoint, sandbox, types, errors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, Protocol, runtime_checkable
 
 from attrs import frozen
 
-from ..desired import Description, Table
+from ..desired import Description, Key, Sysctl, Table
 from ..endpoint import EndpointRecord
 from ..facts import Facts
 from ..network import NetworkRecord
@@ -69,10 +70,14 @@ class Capability:
 
 @frozen
 class Surroundings:
-    """What a driver may look at to decide: a snapshot of the host and the other networks of the same driver."""
+    """What a driver may look at to decide: a snapshot of the host and the other networks of the same driver.
+
+    ``settings`` reads settings of the host, for the few drivers that must know one: word's key → value, of those that there are.
+    """
 
     facts: Facts
     networks: Sequence[NetworkRecord] = ()
+    settings: Callable[[Sequence[Sysctl]], Mapping[Key, str]] = lambda _: {}
 
 
 @frozen
@@ -83,11 +88,15 @@ class Context:
         table: The controller's firewall table.
         sysctls: What the host had before the controller changed it, by name.
         networks: The networks that the endpoint's sandbox is joined to.
+        gateways: Family → id of the endpoint that is the sandbox's way out; told to endpoints with published ports only.
+        segments: The network's segments, other than the first, that endpoints are joined to; see `Driver.segment`.
     """
 
     table: Table
     sysctls: Mapping[str, str]
     networks: Sequence[NetworkRecord] = ()
+    segments: Sequence[int] = ()
+    gateways: Mapping[Family, str] = MappingProxyType({})
 
 
 @frozen
@@ -115,6 +124,7 @@ class NetworkDriver(Protocol):
     def describe_endpoint(
         self, network: NetworkRecord, endpoint: EndpointRecord, sandbox: SandboxRecord, context: Context
     ) -> Attachment: ...
+    def segment(self, network: NetworkRecord, taken: Mapping[int, int]) -> int: ...
     def interface_prefix(self, network: NetworkRecord) -> str: ...
     def gateway_families(self, network: NetworkRecord) -> tuple[Family, ...]: ...
 
@@ -140,6 +150,8 @@ class Driver:
     def check_endpoint(self, network: NetworkRecord, endpoint: EndpointRecord) -> EndpointRecord:
         """Return the record of an endpoint about to be created or changed, completed; it has its addresses already.
 
+        When a port is published later, ``endpoint.ports`` is that port alone.
+
         Raises:
             LibnetworkError: it cannot be; nothing has been touched.
         """
@@ -150,6 +162,20 @@ class Driver:
     ) -> Attachment:
         """Return what exists for an endpoint joined to a sandbox. ``endpoint.ifname`` is its interface there."""
         return Attachment()
+
+    def segment(self, network: NetworkRecord, taken: Mapping[int, int]) -> int:
+        """Return which part of a network the next endpoint to join hangs on, for a driver that makes a large network of several.
+
+        Asked once, at the join; the answer is ``endpoint.segment`` from then on, and ``context.segments`` lists those in use.
+
+        Args:
+            network: The network.
+            taken: Segment → how many endpoints are joined to it; those without one are not there.
+
+        Raises:
+            Unavailable: the network is full.
+        """
+        return 0
 
     def interface_prefix(self, network: NetworkRecord) -> str:
         """Return the prefix of interface names inside a sandbox (``eth``); empty: endpoints have no interface."""

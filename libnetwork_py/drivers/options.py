@@ -60,6 +60,8 @@ class Options:
 
 
 def _fault(option: Option, value: str) -> str:
+    if value == option.default:
+        return ""
     if option.choices and value not in option.choices:
         return f"use {', '.join(map(repr, option.choices))}"
     if option.type == "boolean" and value.lower() not in TRUE | FALSE:

@@ -20,11 +20,11 @@ from ..nftables import Expression, Rule, SetDecl
 from ..types import Family, IPNetwork
 
 Field: TypeAlias = Literal[
-    "iifname", "oifname", "meta l4proto", "th dport", "ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr"
+    "iifname", "oifname", "meta nfproto", "meta l4proto", "th dport", "ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr"
 ]
 Terminal: TypeAlias = Literal["accept", "drop", "return"]
 
-_META = {"iifname": (6, 16), "oifname": (7, 16), "meta l4proto": (16, 1)}
+_META = {"iifname": (6, 16), "oifname": (7, 16), "meta nfproto": (15, 1), "meta l4proto": (16, 1)}
 """Field → ``enum nft_meta_keys``, bytes."""
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _PAYLOAD = {
@@ -35,6 +35,7 @@ _PAYLOAD = {
     "th dport": (_TRANSPORT_HEADER, 2, 2),
 }
 """Field → base, offset, bytes."""
+_GROUPS = {"iifgroup": 21, "oifgroup": 22}
 _NFPROTO = {4: 2, 6: 10}
 _VERDICT = {"drop": 0, "accept": 1, "return": -5}
 _JUMP = -3
@@ -79,6 +80,14 @@ def member(fields: Iterable[Field], decl: SetDecl, *, inside: bool = True) -> Cl
     flags = {} if inside else {"flags": 1}
     lookup = _expression("lookup", set=decl.name, sreg=1, **flags)
     return Clause(f"{text} {'' if inside else '!= '}@{decl.name}", (*loads, lookup), family)
+
+
+def grouped(field: Literal["iifgroup", "oifgroup"], mask: int, mark: int, *, inside: bool = True) -> Clause:
+    """The interface's group (``IFLA_GROUP``) has (or has not) this mark under the mask."""
+    load = _expression("meta", dreg=1, key=_GROUPS[field])
+    bits, value = (each.to_bytes(4, sys.byteorder) for each in (mask, mark))
+    text = f"{field} & {mask:#x} {'==' if inside else '!='} {mark:#x}"
+    return Clause(text, (load, _mask(bits), _compare(value, _EQ if inside else _NEQ)))
 
 
 def vmap(fields: Iterable[Field], decl: SetDecl) -> Clause:
@@ -126,11 +135,12 @@ def icmp(family: Family) -> Clause:
     return Clause("ip protocol icmp", (protocol, _compare(b"\x01")), 4)
 
 
-def local(direction: Literal["saddr", "daddr"]) -> Clause:
-    """The source or destination is an address of this machine (loopback included)."""
+def local(direction: Literal["saddr", "daddr"], *, it_is: bool = True) -> Clause:
+    """The source or destination is (or is not) an address of this machine (loopback included)."""
     flags = _FIB_SADDR if direction == "saddr" else _FIB_DADDR
     load = _expression("fib", dreg=1, result=_FIB_ADDRTYPE, flags=flags)
-    return Clause(f"fib {direction} type local", (load, _compare(_RTN_LOCAL.to_bytes(4, sys.byteorder))))
+    compare = _compare(_RTN_LOCAL.to_bytes(4, sys.byteorder), _EQ if it_is else _NEQ)
+    return Clause(f"fib {direction} type {'' if it_is else '!= '}local", (load, compare))
 
 
 def established() -> Clause:
@@ -146,6 +156,11 @@ def dnatted() -> Clause:
 def masquerade() -> Clause:
     """Change the source to the address of the interface that the packet leaves by."""
     return Clause("masquerade", (_expression("masq"),))
+
+
+def untracked() -> Clause:
+    """Let the packet pass without connection tracking, and so without translation."""
+    return Clause("notrack", (_expression("notrack"),))
 
 
 def verdict(what: Terminal) -> Clause:

@@ -19,6 +19,7 @@ from ..nftables import Atom, SetDecl, Verdict
 from ..types import Family, IPAddress, IPNetwork, PortBinding
 from .table import (
     BRIDGES,
+    CLOSED,
     DETOUR,
     HOME,
     INTERNAL,
@@ -54,6 +55,7 @@ def network_elements(
     modes: Mapping[Family, GatewayMode] = MappingProxyType({}),
     snat: Mapping[Family, IPAddress] = MappingProxyType({}),
     trusted: Iterable[str] = (),
+    closed: Iterable[Family] = (),
 ) -> tuple[Element, ...]:
     """Return what a network puts into the table.
 
@@ -68,6 +70,7 @@ def network_elements(
         modes: The gateway mode of a family; ``nat`` where it has none.
         snat: Use this source address for a family instead of the outgoing interface's.
         trusted: The host's interfaces from which published ports may be reached by the container's own address.
+        closed: Families that the host forwards for our sake alone: packets of none of our bridges are dropped.
 
     Raises:
         InvalidParameter: an isolated family on a network that is not internal.
@@ -77,12 +80,34 @@ def network_elements(
     if internal:
         return (say(INTERNAL, bridge), inside)
     elements = [say(BRIDGES, bridge), inside, *(say(TRUSTED, interface, bridge) for interface in trusted)]
+    elements += [say(CLOSED, f"ipv{family}") for family in closed]
     for subnet in subnets:
         mode = modes.get(_family(subnet), "nat")
         elements += _subnet_elements(say, bridge, subnet, mode, masquerade=masquerade)
         if source := snat.get(_family(subnet)):
             elements.append(say(SNAT[_family(subnet)], _interval(subnet), bridge, value=(source,)))
     return tuple(dict.fromkeys(elements))
+
+
+def leaf_elements(
+    table: Table, leaf: str, bridge: str, *, internal: bool = False, icc: bool = True
+) -> tuple[Element, ...]:
+    """Return what a further bridge of a large network puts into the table.
+
+    Frames pass a leaf freely: what goes to the gateway does too, and whether endpoints reach each other is decided by the ports'
+    isolation. A packet enters the host by a leaf only where br_netfilter translated
+    it there, or where somebody sends to the leaf's own Ethernet address: it then counts as having entered by the network's bridge.
+
+    Args:
+        table: The controller's table.
+        leaf: The further bridge.
+        bridge: The network's own.
+        internal: As for `network_elements`. icc: likewise.
+        icc: See ``internal``.
+    """
+    say = _Speaker(table)
+    kept_in = say(WITHIN, leaf, bridge, value="accept" if icc else "drop")
+    return (say(INTERNAL if internal else BRIDGES, leaf), say(WITHIN, leaf, leaf, value="accept"), kept_in)
 
 
 def _subnet_elements(
@@ -123,7 +148,8 @@ def port_elements(
         address: The container's address on the network it publishes through.
         mode: That network's gateway mode in this family.
         shared: Subnets of the sandbox's other networks. A client there is answered directly, past the host, so its source must
-            be changed on the way in.
+            be changed on the way in. 0.0.0.0/0 or ::/0 where every other client would be answered by another network too,
+            because another endpoint is the sandbox's way out.
 
     Raises:
         InvalidParameter: no concrete host port, or the network is isolated.

@@ -7,14 +7,18 @@ nothing is said about others' traffic.
 What holds, in the order in which a packet meets it (numbers as in the reference, moby's nftables back-end):
 
 - ``raw_prerouting``: nothing with a loopback address comes in from a bridge. Our bridges have ``route_localnet``, so the kernel
-  itself would let it.
+  itself would let it. What passes a leaf, a further bridge of a large network, is not tracked there (br_netfilter would track it
+  twice, and translate it before its network's own bridge can), unless it is for one of the machine's own addresses.
 - ``nat_prerouting``, ``nat_output``: what goes to one of the machine's own addresses and a published port goes on to the
   container. Loopback destinations are translated only where they begin, on this machine, and only IPv4: a port bound to
   127.0.0.1 or ::1 cannot be reached from anywhere else.
-- ``forward``: answers pass. Inside one bridge: as the network says (ICC). Internal networks: nothing else in or out. Into
-  another network only what ``into`` lists; out of a network to elsewhere: free.
+- ``forward``: answers pass, and what one network's or several networks' sandboxes send to each other's published ports by way of
+  the host, for publishing is meant. Else inside one bridge: as the network says (ICC). Internal networks: nothing else in or
+  out. Into another network only what ``into`` lists; out of a network to elsewhere: free.
+- Last, where the host forwarded nothing before us: what is of none of our bridges goes nowhere (``closed``), so that
+  switching forwarding on has not made a router of it. Bridges of other controllers are known by the mark in their group.
 - ``into``: published ports, and only through the published address: a translated connection, or a trusted interface of the host.
-  This is also what keeps direct access to a container's address away. Then what the routed and unprotected modes open.
+  This is also what keeps direct access to a container's address away. Then what the routed and unprotected modes open; the latter not to other networks.
 - ``nat_postrouting``: the source is changed where the answer would otherwise not find back: the machine's own addresses (they
   may be loopback), a connection turned back into its own network or into one that the server shares with the client, and
   everything that leaves a masqueraded network. Published ports see other clients' own addresses, those of our other networks
@@ -40,6 +44,7 @@ from .clauses import (
     dnat,
     dnatted,
     established,
+    grouped,
     icmp,
     jump,
     local,
@@ -48,6 +53,7 @@ from .clauses import (
     nfproto,
     rule,
     snat,
+    untracked,
     verdict,
     vmap,
     within,
@@ -66,6 +72,15 @@ WITHIN = SetDecl("within", ("ifname", "ifname"), "verdict")
 """Bridge and the same bridge again → may its endpoints reach each other (ICC)?"""
 TRUSTED = SetDecl("trusted", ("ifname", "ifname"))
 """Interface of the host and bridge: it may reach published ports by the container's own address."""
+
+
+CLOSED = SetDecl("closed", ("nf_proto",))
+"""Families that the host did not forward before the controller switched it on."""
+
+GROUP_MASK, GROUP_MARK = 0xD0000000, 0x40000000
+"""What the group of every bridge of ours has in common (``IFLA_GROUP``), whichever controller made it."""
+LEAF_MASK, LEAF_MARK = 0xF0000000, 0x60000000
+"""And that of the further bridges of a network that is too large for one."""
 
 
 def _per_family(
@@ -104,6 +119,10 @@ DETOUR = _per_family("detour{}", "ipv4_addr", "ipv4_addr", interval=True)
 """Client's subnet and container's address, where the container would answer past the host."""
 
 
+TABLE_PREFIX = "libnetwork_py_"
+"""How the name of every controller's table begins; the controller's id goes on."""
+
+
 @cache
 def table(namespace: str, name: str) -> Table:
     """Return the table: the same rules in every version's life, only its name and namespace differ."""
@@ -119,39 +138,59 @@ def _digest(name: str, sets: tuple[SetDecl, ...], chains: tuple[Chain, ...]) -> 
 
 def _sets() -> tuple[SetDecl, ...]:
     families = (HOME, MASQUERADE, SNAT, UNPROTECTED, ROUTED, PORTS, PORTS_ANY, PUBLISHED, OPEN, DETOUR)
-    return (BRIDGES, INTERNAL, WITHIN, TRUSTED, *(decls[family] for decls in families for family in FAMILIES))
+    return (BRIDGES, INTERNAL, WITHIN, TRUSTED, CLOSED, *(decls[family] for decls in families for family in FAMILIES))
 
 
 def _filter_chains() -> tuple[Chain, ...]:
     loopback = ip_network("127.0.0.0/8")
-    raw = tuple(rule(within(field, loopback), jump("loopback")) for field in (_SOURCE[4], _DESTINATION[4]))
+    leaf = rule(grouped("iifgroup", LEAF_MASK, LEAF_MARK), local("daddr", it_is=False), untracked())
+    raw = (*(rule(within(field, loopback), jump("loopback")) for field in (_SOURCE[4], _DESTINATION[4])), leaf)
     drops = tuple(rule(member(["iifname"], bridges), verdict("drop")) for bridges in (BRIDGES, INTERNAL))
     forward = (
         rule(established(), verdict("accept")),
+        rule(dnatted(), member(["iifname"], BRIDGES), member(["oifname"], BRIDGES), jump("translated")),
         rule(vmap(["iifname", "oifname"], WITHIN)),
         rule(member(["iifname"], INTERNAL), verdict("drop")),
         rule(member(["oifname"], INTERNAL), verdict("drop")),
         rule(member(["oifname"], BRIDGES), jump("into")),
+        rule(
+            member(["meta nfproto"], CLOSED),
+            *_FROM_ELSEWHERE,
+            grouped("oifgroup", GROUP_MASK, GROUP_MARK, inside=False),
+            verdict("drop"),
+        ),
     )
     return (
         Chain("raw_prerouting", raw, Hook("filter", "prerouting", -300)),
         Chain("loopback", drops),
         Chain("forward", forward, Hook("filter", "forward", 0)),
+        Chain("translated", _services(decls=PUBLISHED)),
         Chain("into", _into()),
     )
 
 
-def _into() -> tuple[Rule, ...]:
-    def each(*before: Clause, decls: dict[Family, SetDecl]) -> list[Rule]:
-        accept = verdict("accept")
-        return [rule(*before, member([_DESTINATION[f], *_SERVICE], decls[f]), accept) for f in FAMILIES]
+_FROM_ELSEWHERE = (
+    member(["iifname"], BRIDGES, inside=False),
+    grouped("iifgroup", GROUP_MASK, GROUP_MARK, inside=False),
+)
+"""From no network of this controller or of another."""
 
-    modes = [rule(nfproto(f), member(["oifname"], UNPROTECTED[f]), verdict("accept")) for f in FAMILIES]
+
+def _services(*before: Clause, decls: dict[Family, SetDecl]) -> tuple[Rule, ...]:
+    """Accept what goes to an address, protocol and port of a set."""
+    accept = verdict("accept")
+    return tuple(rule(*before, member([_DESTINATION[f], *_SERVICE], decls[f]), accept) for f in FAMILIES)
+
+
+def _into() -> tuple[Rule, ...]:
+    modes = [
+        rule(nfproto(f), member(["oifname"], UNPROTECTED[f]), *_FROM_ELSEWHERE, verdict("accept")) for f in FAMILIES
+    ]
     modes += [rule(icmp(f), member(["oifname"], ROUTED[f]), verdict("accept")) for f in FAMILIES]
     return (
-        *each(dnatted(), decls=PUBLISHED),
-        *each(decls=OPEN),
-        *each(member(["iifname", "oifname"], TRUSTED), decls=PUBLISHED),
+        *_services(dnatted(), decls=PUBLISHED),
+        *_services(decls=OPEN),
+        *_services(member(["iifname", "oifname"], TRUSTED), decls=PUBLISHED),
         *modes,
         rule(verdict("drop")),
     )

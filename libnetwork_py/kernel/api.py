@@ -9,14 +9,31 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
+from attrs import frozen
+
 from ..desired import Change, Word
-from ..facts import Facts, LinkStatistics
+from ..facts import Facts, FilterFacts, LinkStatistics
+from ..types import IPAddress, PortBinding
 
 T = TypeVar("T")
+
+
+@frozen
+class PortFlow:
+    """A published port: the binding, concrete, and the container's address that it leads to."""
+
+    binding: PortBinding
+    address: IPAddress
+
+    @property
+    def ways(self) -> Iterator[tuple[int, int]]:
+        """Host port and container port of each."""
+        first = self.binding.host_port
+        return ((first + number, self.binding.container_port + number) for number in range(self.binding.count))
 
 
 class Kernel(Protocol):
@@ -46,6 +63,10 @@ class Kernel(Protocol):
         """Take a snapshot of the host and of ``namespaces``, and of the tables and sysctls that ``words`` name."""
         ...
 
+    def packet_filter(self) -> FilterFacts:
+        """Return what is in the host's packet filter, whoever put it there."""
+        ...
+
     def features(self) -> Mapping[str, bool]:
         """Return which kernel features work here, found by trying them (``bridge``, ``veth``, ``nftables_nat_inet``, …)."""
         ...
@@ -70,6 +91,10 @@ class Kernel(Protocol):
         """Run ``function`` on a thread inside ``namespace`` and return what it returns."""
         ...
 
+    def sockets(self, namespace: str, family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
+        """Open ``count`` sockets of one kind inside ``namespace``, or none."""
+        ...
+
     def socket(self, namespace: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """Open a socket inside ``namespace``."""
         ...
@@ -86,6 +111,32 @@ class Kernel(Protocol):
 
     def statistics(self, namespace: str) -> Mapping[str, LinkStatistics]:
         """Return the counters of every interface of ``namespace``."""
+        ...
+
+    def forget_flows(
+        self,
+        addresses: Iterable[IPAddress] = (),
+        *,
+        closed: Iterable[PortFlow] = (),
+        opened: Iterable[PortFlow] = (),
+    ) -> None:
+        """Forget, soon, the host's memory of connections that would lead packets to a former owner; never raises.
+
+        Who brings an address or port back by `apply` finds it forgotten. Connections of others stay.
+
+        Args:
+            addresses: Containers' addresses that are gone.
+            closed: Ports that are no longer published.
+            opened: Ports that are published from now on: what the host remembers of UDP to them goes.
+        """
+        ...
+
+    def keep_flows(self, addresses: Iterable[IPAddress]) -> None:
+        """Forget nothing of addresses that come back to the owner they had: connections to them go on."""
+        ...
+
+    def announce(self, namespace: str, link: str, addresses: Iterable[IPAddress]) -> None:
+        """Tell the neighbours of an interface that addresses are here now; never raises."""
         ...
 
     def close(self) -> None:

@@ -11,20 +11,24 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..desired import HOST, Change, Word
-from ..errors import Forbidden, Internal, NotFound
-from ..facts import Facts, LinkStatistics
+from ..errors import Forbidden, Internal, LibnetworkError, NotFound
+from ..facts import Facts, FilterFacts, LinkStatistics
+from ..types import FAMILIES, IPAddress
 from . import snapshot
+from .api import PortFlow
 from .applying import Application, enforce
+from .flows import Flows
 from .namespaces import HERE, RUN_DIRECTORY, enter, locked, open_namespace
 from .opener import Opener, RootOpener
 from .reaper import Reaper
-from .stack import Sockets
+from .stack import NETLINK_NETFILTER, Sockets
 from .transport import failed
 from .workers import Job
 
@@ -35,7 +39,7 @@ class LinuxKernel:
     """`kernel.api.Kernel` on this machine.
 
     May be used from any thread, inside a running event loop, and in a child process after a fork. Changes are made one after the
-    other, on a thread that no signal interrupts: Ctrl-C waits until what was begun is undone.
+    other; an exception out of a signal handler, such as Ctrl-C, leaves when what was begun is undone.
 
     Args:
         host: Path of the namespace that plays the host; ``None``: the calling thread's.
@@ -49,30 +53,42 @@ class LinuxKernel:
         self._opener: Opener = RootOpener(host)
         self._sockets = Sockets(self._opener)
         self._reaper = Reaper(self._sockets, self._do)
+        self._flows = Flows(self._sockets)
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
 
     def apply(self, change: Change) -> None:
         """Make a change whole or undo it; see `Kernel.apply`."""
         if not change:
             return
+        self._flows.settle(change)
         application = Application(self._sockets, change)
-        job = Job(application.run)
-        try:
-            self._opener.start(job)
-            job.result()
-        except BaseException as error:
-            if not job.failed:
-                self._settle(application, job, error)
-            raise
-        self._reaper.watch(change)
+        with self._turn():
+            try:
+                application.run()
+                self._reaper.watch(change)
+            except LibnetworkError:
+                raise
+            except BaseException as interrupt:
+                self._settle(application, interrupt)
+                raise
 
-    def _settle(self, application: Application, job: Job[None], interrupt: BaseException) -> None:
-        """Undo an interrupted change, even one that ended well just before the interrupt came."""
-        application.interrupted = True
-        last = Job(lambda: [] if job.failed else application.undo())
-        self._opener.start(last)  # after the job, if that was queued at all
+    def _settle(self, application: Application, interrupt: BaseException) -> None:
+        """Undo an interrupted change, by what the machine looks like: nobody knows where it was interrupted, or its undoing."""
+        last = Job(lambda: enforce(self._sockets, application.reverse))
+        self._opener.start(last)
         last.settle()
-        for problem in last.result():
-            interrupt.add_note(f"and not everything could be undone: {problem}")
+        try:
+            last.result()
+        except ExceptionGroup as group:
+            for problem in group.exceptions:
+                interrupt.add_note(f"and not everything could be undone: {problem}")
+
+    def _turn(self) -> threading.RLock:
+        """The lock of the host's sockets: one change or look at a time."""
+        if self._pid != os.getpid():  # whoever held it stayed with the parent
+            self._pid, self._lock = os.getpid(), threading.RLock()
+        return self._lock
 
     def enforce(self, change: Change) -> None:
         """Make a change as far as it goes; see `Kernel.enforce`."""
@@ -96,6 +112,14 @@ class LinuxKernel:
 
         return self._do(look)
 
+    def packet_filter(self) -> FilterFacts:
+        """Return what is in the host's packet filter; see `Kernel.packet_filter`."""
+        from . import nft_others  # noqa: PLC0415 (needed by few)
+
+        chains = self._do(lambda: nft_others.chains(self._sockets.host(NETLINK_NETFILTER)))
+        legacy = self._opener.call(HOST, lambda: {family: nft_others.legacy_tables(family) for family in FAMILIES})
+        return FilterFacts(chains, legacy)
+
     def features(self) -> Mapping[str, bool]:
         """Return what this kernel can do; see `Kernel.features`."""
         from .probe import probe  # noqa: PLC0415 (needed by few)
@@ -115,9 +139,13 @@ class LinuxKernel:
     @contextmanager
     def naming(self) -> Iterator[None]:
         """Hold the lock of names; see `Kernel.naming`. It is the one on ``/run/netns`` that ``ip netns add`` takes as well."""
-        self._opener.prepare()
-        with locked(RUN_DIRECTORY):
-            yield
+        self._opener.foresee()  # who asks for the lock is about to make a namespace: one is made while that is written down
+        try:
+            self._opener.prepare()
+            with locked(RUN_DIRECTORY):
+                yield
+        finally:
+            self._opener.forgo()
 
     def find_namespace(self, where: str | int) -> str:
         """Return the path that adopts a namespace; see `Kernel.find_namespace`.
@@ -163,6 +191,10 @@ class LinuxKernel:
         """Run a function inside; see `Kernel.call`."""
         return self._opener.call(namespace, function, *args, **kwargs)
 
+    def sockets(self, namespace: str, family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
+        """Open several sockets inside; see `Kernel.sockets`."""
+        return self._opener.sockets(namespace, family, kind, protocol, count)
+
     def socket(self, namespace: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """Open a socket inside; see `Kernel.socket`."""
         return self._opener.socket(namespace, family, kind, protocol)
@@ -194,16 +226,46 @@ class LinuxKernel:
         finally:
             os.close(home)
 
+    def forget_flows(
+        self,
+        addresses: Iterable[IPAddress] = (),
+        *,
+        closed: Iterable[PortFlow] = (),
+        opened: Iterable[PortFlow] = (),
+    ) -> None:
+        """Forget connections soon; see `Kernel.forget_flows`."""
+        self._flows.forget(addresses, closed, opened)
+
+    def keep_flows(self, addresses: Iterable[IPAddress]) -> None:
+        """Forget nothing of addresses; see `Kernel.keep_flows`."""
+        self._flows.keep(addresses)
+
+    def announce(self, namespace: str, link: str, addresses: Iterable[IPAddress]) -> None:
+        """Tell the neighbours; see `Kernel.announce`."""
+        from .announcing import announce  # noqa: PLC0415 (needed by few)
+
+        announce(self._opener, namespace, link, addresses)
+
     def close(self) -> None:
         """Give back threads and sockets, once what was dropped is gone; see `Kernel.close`."""
         self._reaper.drain()
+        self._flows.close()
         self._sockets.close()
         self._opener.close()
 
     def _do(self, function: Callable[[], T]) -> T:
+        """Call a function on the library's own worker."""
         job = Job(function)
-        self._opener.start(job)
-        return job.result()
+        with self._turn():
+            try:
+                self._opener.start(job)
+                return job.result()
+            except BaseException:
+                if not job.finished:  # interrupted: nobody may use the sockets before the job has ended, if it was queued at all
+                    last = Job(int)
+                    self._opener.start(last)
+                    last.settle()
+                raise
 
 
 def _names() -> list[str]:

@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..desired import Address, Bridge, Namespace, Route, Sysctl, Veth, Word, phase
+from ..desired import Address, Bridge, Link, Namespace, Route, Sysctl, Veth, Word, phase
 from ..errors import NotFound
 from . import messages
 from .messages import meaning
@@ -42,6 +42,35 @@ class Maker(Effort):
         finally:
             self.close()
 
+    def reshape(self, links: Iterable[tuple[Link, Link]]) -> None:
+        """Lead links that exist from one shape to another, in one send for each namespace; what is on them stays."""
+        steps: dict[str, list[Step]] = defaultdict(list)
+        try:
+            for old, new in links:
+                steps[new.namespace] += self._outer_steps(new)
+                if isinstance(new, Veth) and new.mtu != old.mtu:
+                    steps[new.peer_namespace].append((new, messages.resize(new.peer_name, new.mtu)))
+            for path, some in steps.items():
+                self.attempt([word for word, _ in some], lambda path=path, some=some: self._send_to(path, some))  # type: ignore[misc]
+        finally:
+            self.close()
+
+    def raise_loopback(self, word: Namespace) -> None:
+        """Raise the loopback of a namespace that exists: whoever made it may have died before that."""
+        self._send_to(word.path, [(word, messages.link_up(_LOOPBACK))])
+
+    def _outer_steps(self, word: Link) -> list[Step]:
+        if isinstance(word, Bridge):
+            return [(word, messages.mtu(word))]
+        outer = self.stack(word.namespace)
+        master = self.index(outer, word, word.master) if word.master else 0
+        return [(word, message) for message in messages.mend_veth(word, master, has_ipv6())]
+
+    def _send_to(self, path: str, steps: list[Step]) -> None:
+        stack = self.stack(path)
+        self.send(stack.transport, steps, "change")
+        stack.close()
+
     def _sort(self, ordered: list[Word]) -> None:
         """Lay the words out by namespace."""
         self._new = {word.path: word for word in ordered if isinstance(word, Namespace)}
@@ -61,7 +90,7 @@ class Maker(Effort):
                     self._bridges[word.namespace].append(word)
                 case Veth():
                     self._links_to_come.update({word.namespace, word.peer_namespace})
-                    self._masters.add((word.namespace, word.master))
+                    self._masters |= {(word.namespace, word.master), (word.peer_namespace, word.peer_master)}
                 case _:
                     pass
         places = (self._new, self._bridges, self._links_to_come, self._inner)
@@ -83,13 +112,15 @@ class Maker(Effort):
         if word is not None and path not in self._made:
             self._made.add(path)
             settings = self._own.get(path, [])
-            self.go_on()
+            self.begin([word])
             if not self.attempt([word], lambda: stack.make([(each.path, each.value) for each in settings])):
                 self._broken.add(path)
             else:
                 made: list[Word] = [word, *settings]
                 for each in made:
                     self.done(each)
+                if len(self._made) < len(self._new):
+                    self.opener.foresee()  # another thread makes the next one while this thread furnishes this one
                 self._make_bridges(stack)
         return stack
 
@@ -113,6 +144,7 @@ class Maker(Effort):
 
     def _veth(self, word: Veth) -> None:
         outer, inner = self._ready(word.namespace), self._ready(word.peer_namespace)
+        inner.anticipate()
         if not {outer.path, inner.path} & self._broken:
             self.attempt([word], lambda: self._make_veth(word, outer, inner))
         for path in {outer.path, inner.path}:
@@ -128,6 +160,8 @@ class Maker(Effort):
         settings = messages.port(word, has_ipv6())
         if settings is not None:
             self._send(outer, [(word, settings)])
+        if word.peer_master:
+            self._send(inner, [(word, messages.join(word.peer_name, self.index(inner, word, word.peer_master)))])
 
     def _finish(self, path: str) -> None:
         """Configure a namespace whose links are all there, in one send, and let go of it."""

@@ -83,6 +83,7 @@ def encode_veth(
 
 def port(word: Veth, ipv6: bool) -> bytearray | None:
     """Set what the kernel does not take while creating: no IPv6 address for the outer end, isolated and hairpin for its port."""
+    ipv6 = ipv6 and not _too_small(word)
     is_port = bool(word.master) and (word.hairpin or word.isolated)
     if not ipv6 and not is_port:
         return None
@@ -113,6 +114,11 @@ def _port_attributes(ipv6: bool, is_port: bool, hairpin: bool, isolated: bool) -
     return attributes
 
 
+def _too_small(word: Veth) -> bool:
+    """Below IPv6's least MTU the kernel gives an interface no IPv6 at all (``addrconf_notify`` in net/ipv6/addrconf.c)."""
+    return 0 < word.mtu < 1280
+
+
 def bridge(word: Bridge, *, up: bool) -> bytes:
     """Create a bridge. Its MTU comes after (`mtu`): given here, it would follow that of its ports."""
     data = {"attrs": [("IFLA_BR_FORWARD_DELAY", 0), ("IFLA_BR_STP_STATE", 0)]}
@@ -130,6 +136,11 @@ def mtu(word: Bridge) -> bytes:
     return _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), ("IFLA_MTU", word.mtu)])
 
 
+def resize(name: str, size: int) -> bytes:
+    """Set the MTU of a link."""
+    return _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", name), ("IFLA_MTU", size)])
+
+
 def mend_bridge(word: Bridge) -> bytes:
     """Give a bridge that exists what the word says."""
     size: Attributes = [("IFLA_MTU", word.mtu)] if word.mtu else []
@@ -139,14 +150,22 @@ def mend_bridge(word: Bridge) -> bytes:
 def mend_veth(word: Veth, master: int, ipv6: bool) -> list[bytes]:
     """Give the outer end of a pair that exists what the word says: first its bridge, then its port."""
     size: Attributes = [("IFLA_MTU", word.mtu)] if word.mtu else []
-    settings = _port_attributes(ipv6, bool(word.master), word.hairpin, word.isolated)
+    settings = _port_attributes(ipv6 and not _too_small(word), bool(word.master), word.hairpin, word.isolated)
     first = _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), ("IFLA_MASTER", master), *size], up=True)
     return [first, _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), *settings])] if settings else [first]
 
 
 def mend_peer(word: Veth) -> bytes:
     """Give the inner end of a pair that exists what the word says."""
-    return _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.peer_name), ("IFLA_ADDRESS", str(word.peer_mac))], up=True)
+    size: Attributes = [("IFLA_MTU", word.mtu)] if word.mtu else []
+    return _link(
+        RTM_NEWLINK, 0, [("IFLA_IFNAME", word.peer_name), ("IFLA_ADDRESS", str(word.peer_mac)), *size], up=True
+    )
+
+
+def join(name: str, master: int) -> bytes:
+    """Make a link a port of the one with index ``master``."""
+    return _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", name), ("IFLA_MASTER", master)])
 
 
 def link_up(index: int) -> bytearray:

@@ -14,6 +14,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,21 +37,25 @@ _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_void_p)
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_brief = ctypes.PyDLL(None, use_errno=True)
+"""For calls of a few microseconds on a worker: the interpreter's lock, once given away, comes back when the caller next waits."""
 
 
-def _called(name: str) -> Callable[..., None]:
-    function = getattr(_libc, name)
+def _called(name: str, library: ctypes.CDLL = _libc) -> Callable[..., int]:
+    function = getattr(library, name)
 
-    def call(*args: object) -> None:
-        if function(*args):
+    def call(*args: object) -> int:
+        result: int = function(*args)
+        if result < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return result
 
     return call
 
 
-_unshare: Callable[[int], None] = getattr(os, "unshare", None) or _called("unshare")
-_setns: Callable[[int, int], None] = getattr(os, "setns", None) or _called("setns")
+_unshare: Callable[[int], object] = getattr(os, "unshare", None) or _called("unshare")
 _mount, _umount = _called("mount"), _called("umount2")
+_setns, _open, _socket = _called("setns", _brief), _called("open", _brief), _called("socket", _brief)
 
 
 def enter_new() -> None:
@@ -71,13 +76,33 @@ def enter(fd: int) -> None:
     _setns(fd, _CLONE_NEWNET)
 
 
-def bind(path: str) -> None:
-    """Give the calling thread's namespace a name: an existing file, on which it is mounted.
+def open_here() -> int:
+    """Return a descriptor of the calling thread's namespace.
+
+    Raises:
+        OSError: as open(2).
+    """
+    return _open(HERE.encode(), os.O_RDONLY | os.O_CLOEXEC)
+
+
+def netlink_here() -> socket.socket:
+    """Return an rtnetlink socket in the calling thread's namespace.
+
+    Raises:
+        OSError: as socket(2).
+    """
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0, _socket(socket.AF_NETLINK, kind, 0))
+
+
+def bind(fd: int, path: str) -> None:
+    """Give the namespace behind a descriptor a name: an existing file, on which it is mounted.
 
     Raises:
         OSError: as mount(2).
     """
-    _mount(HERE.encode(), path.encode(), b"none", _MS_BIND, None)
+    transport.checkpoint("name namespace")
+    _mount(b"/proc/self/fd/%d" % fd, path.encode(), b"none", _MS_BIND, None)
 
 
 def unbind(path: str) -> None:
@@ -91,6 +116,7 @@ def unbind(path: str) -> None:
     except OSError as error:
         if error.errno not in {errno.EINVAL, errno.ENOENT}:
             raise
+    transport.checkpoint("unlink namespace")
     with suppress(FileNotFoundError):
         os.unlink(path)  # noqa: PTH108 (a thousand in a row)
 
@@ -121,6 +147,7 @@ def locked(directory: str) -> Iterator[None]:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough: a child forked meanwhile has the descriptor too
         os.close(fd)
 
 
@@ -152,17 +179,20 @@ def open_namespace(path: str) -> int:
     )
 
 
-def write_sysctls(settings: Sequence[tuple[str, str]]) -> None:
+def write_sysctls(settings: Sequence[tuple[str, str]], *, lasting: bool = True) -> None:
     """Write settings (path below ``/proc/sys/net``, value) of the calling thread's namespace, up to the first that fails.
+
+    Not ``lasting``: the namespace has no name yet and goes with this process, so this is no action that changes the kernel for anybody.
 
     Raises:
         NotFound: this kernel, or this interface, has no such setting; ``index`` says which.
         InvalidParameter: the value is refused.
     """
     for index, (name, value) in enumerate(settings):
-        transport.checkpoint("sysctl")
+        if lasting:
+            transport.checkpoint("sysctl")
         try:
-            fd = os.open(f"/proc/sys/net/{name}", os.O_WRONLY | os.O_CLOEXEC)
+            fd = _open(f"/proc/sys/net/{name}".encode(), os.O_WRONLY | os.O_CLOEXEC)
             try:
                 os.write(fd, value.encode())
             finally:

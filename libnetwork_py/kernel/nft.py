@@ -187,7 +187,7 @@ def _rule(table: str, chain: Chain, rule: Rule) -> bytes:
 
 
 def _expression(expression: Expression) -> bytes:
-    numbers = _attribute_numbers(expression.name)
+    numbers = _attribute_numbers(expression.name) if expression.attributes else {}
     attributes = dict(expression.attributes)
     body = []
     if (code := attributes.pop("verdict", None)) is not None:

@@ -43,8 +43,24 @@ _PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 VERDICTS = {"drop": 0, "accept": 1, "return": -5}
 _VERDICT_NAMES = {code: name for name, code in VERDICTS.items()}
 
-SIZES: dict[KeyType, int] = {"ifname": 16, "ipv4_addr": 4, "ipv6_addr": 16, "inet_proto": 1, "inet_service": 2}
-_TYPES: dict[KeyType, int] = {"ipv4_addr": 7, "ipv6_addr": 8, "inet_proto": 12, "inet_service": 13, "ifname": 41}
+_FAMILIES = {"ipv4": 2, "ipv6": 10}
+
+SIZES: dict[KeyType, int] = {
+    "ifname": 16,
+    "nf_proto": 1,
+    "ipv4_addr": 4,
+    "ipv6_addr": 16,
+    "inet_proto": 1,
+    "inet_service": 2,
+}
+_TYPES: dict[KeyType, int] = {
+    "nf_proto": 2,
+    "ipv4_addr": 7,
+    "ipv6_addr": 8,
+    "inet_proto": 12,
+    "inet_service": 13,
+    "ifname": 41,
+}
 _KINDS: dict[int, KeyType] = {number: kind for kind, number in _TYPES.items()}
 
 _HEADER = struct.Struct("=HH")
@@ -191,6 +207,7 @@ def _protocol(atom: Atom) -> bytes:
 
 _ENCODE: dict[KeyType, Callable[[Atom], bytes]] = {
     "ifname": _name,
+    "nf_proto": lambda atom: bytes((_FAMILIES[str(atom)],)),
     "ipv4_addr": _packed(IPv4Address),
     "ipv6_addr": _packed(IPv6Address),
     "inet_proto": _protocol,
@@ -222,6 +239,7 @@ def verdict_name(code: int) -> str:
 
 _DECODE: dict[KeyType, Callable[[bytes], Atom]] = {
     "ifname": lambda part: part.rstrip(b"\0").decode(),
+    "nf_proto": lambda part: next((name for name, number in _FAMILIES.items() if number == part[0]), part[0]),
     "ipv4_addr": IPv4Address,
     "ipv6_addr": IPv6Address,
     "inet_proto": lambda part: _PROTOCOL_NAMES.get(part[0], part[0]),

@@ -38,7 +38,7 @@ NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
 _TABLE_NAME, _CHAIN_TABLE, _CHAIN_NAME, _RULE_TABLE, _RULE_CHAIN = 1, 1, 3, 1, 2
 _SET_TABLE, _SET_NAME, _SET_FLAGS, _SET_KEY_TYPE, _SET_DATA_TYPE = 1, 2, 3, 4, 6
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
-_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
+TABLE_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _FLAG_INTERVAL = 0x4
 
 
@@ -56,7 +56,7 @@ def tables(transport: Transport) -> list[tuple[str, str]]:
     """Return (family, name) of every table, whoever's it is."""
     found = []
     for family, payload in _dump(transport, GETTABLE, family=0):
-        found.append((_FAMILIES.get(family, str(family)), _text(payload, _TABLE_NAME)))
+        found.append((TABLE_FAMILIES.get(family, str(family)), _text(payload, _TABLE_NAME)))
     return found
 
 

@@ -9,6 +9,7 @@ May import: workers, namespaces, transport, desired, errors.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import subprocess
@@ -26,6 +27,8 @@ from .namespaces import (
     bind,
     enter,
     enter_new,
+    netlink_here,
+    open_here,
     open_namespace,
     read_sysctl,
     require_privilege,
@@ -46,6 +49,25 @@ class Made:
     fd: int
     socket: socket.socket
 
+    def close(self) -> None:
+        """Let go of it."""
+        self.socket.close()
+        os.close(self.fd)
+
+
+@frozen
+class _Begun:
+    """A namespace in the making: by which process, with which settings."""
+
+    pid: int
+    sysctls: Sequence[tuple[str, str]]
+    job: Job[Made]
+
+    def drop(self) -> None:
+        """Let go of it. What was not finished when the process forked never is in the child."""
+        if self.pid == os.getpid() or self.job.finished:
+            self.job.cancel(Made.close)
+
 
 class Opener(Protocol):
     """Opens namespaces and sockets. Paths are those of namespaces; `HOST` is the one that plays the host."""
@@ -60,12 +82,28 @@ class Opener(Protocol):
         """
         ...
 
+    def foresee(self) -> None:
+        """Begin to make a namespace like the one before, for the next `make` to take; the caller goes on meanwhile."""
+        ...
+
+    def forgo(self) -> None:
+        """Let go of a namespace that was begun and that nobody took."""
+        ...
+
     def remove(self, path: str) -> None:
         """Take the name away; the namespace dies with its last process and descriptor. Gone is fine."""
         ...
 
     def namespace_fd(self, path: str) -> int:
         """Open the namespace; the caller closes the descriptor."""
+        ...
+
+    def sockets(self, path: str, family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
+        """Open ``count`` sockets of one kind inside, or none: entering a namespace takes longer than opening ten."""
+        ...
+
+    def socket_soon(self, path: str, family: int, kind: int, protocol: int = 0) -> Callable[[], socket.socket]:
+        """Begin to open a socket inside; the caller goes on, and gets it by calling what is returned, once."""
         ...
 
     def socket(self, path: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
@@ -119,6 +157,8 @@ class RootOpener:
         require_privilege()
         self._workers = Workers(open_namespace(HERE if host is None else host))
         self._prepared: set[str] = set()
+        self._begun: list[_Begun] = []
+        self._usual: Sequence[tuple[str, str]] = ()
         try:
             self._inside(HOST, os.getpid)
         except BaseException:
@@ -130,8 +170,7 @@ class RootOpener:
     def make(self, path: str, sysctls: Sequence[tuple[str, str]] = ()) -> Made:
         """Make a namespace; see `Opener.make`."""
         directory = path.rpartition("/")[0]
-        if directory not in self._prepared:
-            self.prepare(directory)
+        self.prepare(directory)
         transport.checkpoint("make namespace")
         try:
             os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
@@ -142,10 +181,41 @@ class RootOpener:
         except OSError as error:
             raise failed(error, f"make namespace {path}") from error
         try:
-            return self._workers.here(lambda worker: _make(worker, path, sysctls))
+            return self._named(path, sysctls)
         except BaseException:
             unbind(path)
             raise
+
+    def _named(self, path: str, sysctls: Sequence[tuple[str, str]]) -> Made:
+        """Name a namespace: the one that was begun, if it is as wanted, else one made now."""
+        begun = self._begun.pop() if self._begun else None
+        if begun is None or begun.sysctls != sysctls or begun.pid != os.getpid():
+            if begun is not None:
+                begun.drop()
+            begun = self._begin(sysctls)
+        try:
+            made = begun.job.result()
+            bind(made.fd, path)
+        except BaseException as error:
+            begun.drop()
+            if isinstance(error, OSError):
+                raise failed(error, f"make namespace {path}") from error
+            raise
+        self._usual = sysctls
+        return made
+
+    def _begin(self, sysctls: Sequence[tuple[str, str]]) -> _Begun:
+        return _Begun(os.getpid(), sysctls, self._workers.begin(lambda worker: _make(worker, sysctls)))
+
+    def foresee(self) -> None:
+        """Begin to make a namespace; see `Opener.foresee`. It has no name yet: if this process dies it is gone."""
+        if not self._begun:
+            self._begun.append(self._begin(self._usual))
+
+    def forgo(self) -> None:
+        """Let go of it; see `Opener.forgo`."""
+        while self._begun:
+            self._begun.pop().drop()
 
     def remove(self, path: str) -> None:
         """Take a name away; see `Opener.remove`."""
@@ -160,7 +230,9 @@ class RootOpener:
         return os.dup(self._workers.home) if path == HOST else open_namespace(path)
 
     def prepare(self, directory: str = RUN_DIRECTORY) -> None:
-        """Make the directory of names a shared mount; see `Opener.prepare`."""
+        """Make the directory of names a shared mount, once while it is there; see `Opener.prepare`."""
+        if directory in self._prepared and os.path.isdir(directory):  # noqa: PTH112 (before every new name)
+            return
         try:
             share(directory)
         except OSError as error:
@@ -169,12 +241,22 @@ class RootOpener:
 
     # inside them
 
-    def socket(self, path: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
-        """Open a socket inside; see `Opener.socket`."""
+    def socket_soon(self, path: str, family: int, kind: int, protocol: int = 0) -> Callable[[], socket.socket]:
+        """Begin to open a socket inside; see `Opener.socket_soon`."""
+        job = self._workers.begin(lambda worker: _enter(worker, path, lambda: socket.socket(family, kind, protocol)))
+        return functools.partial(_opened, job, path)
+
+    def sockets(self, path: str, family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
+        """Open several sockets inside; see `Opener.sockets`."""
         try:
-            return self._inside(path, lambda: socket.socket(family, kind, protocol))
+            return self._inside(path, lambda: _open(family, kind, protocol, count))
         except OSError as error:
             raise failed(error, f"open a socket in {path or 'the host namespace'}") from error
+
+    def socket(self, path: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        """Open a socket inside; see `Opener.socket`."""
+        (opened,) = self.sockets(path, family, kind, protocol, 1)
+        return opened
 
     def write(self, path: str, settings: Sequence[tuple[str, str]]) -> None:
         """Write sysctls inside; see `Opener.write`."""
@@ -200,6 +282,7 @@ class RootOpener:
 
     def close(self) -> None:
         """Stop the threads and forget the host namespace."""
+        self.forgo()
         self._workers.close()
 
     def _inside(self, path: str, function: Callable[[], T]) -> T:
@@ -223,19 +306,37 @@ def _enter(worker: Worker, path: str, function: Callable[[], T]) -> T:
         worker.go_home()
 
 
-def _make(worker: Worker, path: str, sysctls: Sequence[tuple[str, str]]) -> Made:
-    """Make a namespace around the worker, bind it to ``path`` and come home."""
+def _opened(job: Job[socket.socket], path: str) -> socket.socket:
+    try:
+        return job.result()
+    except OSError as error:
+        raise failed(error, f"open a socket in {path or 'the host namespace'}") from error
+
+
+def _open(family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
+    opened: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            opened.append(socket.socket(family, kind, protocol))  # noqa: PERF401 (those opened must be closed on failure)
+    except BaseException:
+        for each in opened:
+            each.close()
+        raise
+    return opened
+
+
+def _make(worker: Worker, sysctls: Sequence[tuple[str, str]]) -> Made:
+    """Make a namespace without a name around the worker and come home."""
     fd = -1
     try:
         enter_new()
         try:
-            bind(path)
-            write_sysctls(sysctls)
-            fd = os.open(HERE, os.O_RDONLY | os.O_CLOEXEC)
-            return Made(fd, socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0))
+            write_sysctls(sysctls, lasting=False)
+            fd = open_here()
+            return Made(fd, netlink_here())
         finally:
             worker.go_home()
-    except OSError as error:
+    except OSError:
         if fd >= 0:
             os.close(fd)
-        raise failed(error, f"make namespace {path}") from error
+        raise

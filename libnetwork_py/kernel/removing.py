@@ -55,7 +55,7 @@ class Remover(Effort):
         now = [word for word in self._pending if word.path in chosen]
         self._pending = [word for word in self._pending if word.path not in chosen]
         for word in now:
-            self.go_on()
+            self.begin([word])
             if self.attempt([word], lambda path=word.path: self.opener.remove(path)):  # type: ignore[misc]
                 self.done(word)
         for each in self._along:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 from ..desired import HOST, Element, Sysctl, Table, Word
@@ -24,6 +25,7 @@ Step: TypeAlias = tuple[Word, bytes | bytearray]
 """A message and the word that it is sent for."""
 
 NETLINK_NETFILTER = 12
+_NETLINK = (socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC)
 
 
 class Sockets:
@@ -46,8 +48,12 @@ class Sockets:
 
     def inside(self, path: str, protocol: int = socket.NETLINK_ROUTE) -> Transport:
         """A new socket in a namespace, for the caller to close."""
-        opened = self.opener.socket(path, socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-        return Transport(opened, roomy=path == HOST).strict()
+        return Transport(self.opener.socket(path, *_NETLINK, protocol), roomy=path == HOST).strict()
+
+    def inside_soon(self, path: str) -> Callable[[], Transport]:
+        """Begin to open such a socket; the caller goes on, and gets it by calling what is returned, once."""
+        opened = self.opener.socket_soon(path, *_NETLINK)
+        return lambda: Transport(opened())
 
     def close(self) -> None:
         """Close them."""
@@ -63,6 +69,7 @@ class Stack:
         self.path = path
         self._sockets = sockets
         self._transport: Transport | None = None
+        self._soon: Callable[[], Transport] | None = None
         self._fd = -1
         self._indices: dict[str, int] = {}
 
@@ -71,11 +78,20 @@ class Stack:
         made = self._sockets.opener.make(self.path, sysctls)
         self._fd, self._transport = made.fd, Transport(made.socket)
 
+    def anticipate(self) -> None:
+        """Begin to open the socket inside: another thread does so while this one makes the link (60 µs less to wait)."""
+        if self._transport is None and self._soon is None and self.path != HOST:
+            self._soon = self._sockets.inside_soon(self.path)
+
     @property
     def transport(self) -> Transport:
         """The rtnetlink socket inside."""
         if self._transport is None:
-            self._transport = self._sockets.host() if self.path == HOST else self._sockets.inside(self.path)
+            soon, self._soon = self._soon, None
+            if soon is not None:
+                self._transport = soon()
+            else:
+                self._transport = self._sockets.host() if self.path == HOST else self._sockets.inside(self.path)
         return self._transport
 
     @property
@@ -94,6 +110,10 @@ class Stack:
 
     def close(self) -> None:
         """Let go of the namespace."""
+        soon, self._soon = self._soon, None
+        if soon is not None:  # an error came before it was needed
+            with suppress(LibnetworkError):
+                soon().close()
         if self._transport is not None and self.path != HOST:
             self._transport.close()
         if self._fd >= 0:
@@ -109,7 +129,7 @@ class Effort:
         sockets: The host's sockets, and through them the opener.
         done: Called with each word that was done, even in part; more than once for some.
         failed: Called with a word that was not done, and why. It may raise, which stops everything.
-        go_on: Called between steps. It may raise, which stops everything.
+        begin: Called with words before anything is done for them.
     """
 
     def __init__(
@@ -117,10 +137,10 @@ class Effort:
         sockets: Sockets,
         done: Callable[[Word], None],
         failed: Callable[[Word, LibnetworkError], None],
-        go_on: Callable[[], None],
+        begin: Callable[[Iterable[Word]], None],
     ) -> None:
         self.sockets, self.opener = sockets, sockets.opener
-        self.done, self.failed, self.go_on = done, failed, go_on
+        self.done, self.failed, self.begin = done, failed, begin
         self._stacks: dict[str, Stack] = {}
 
     def stack(self, path: str) -> Stack:
@@ -147,7 +167,7 @@ class Effort:
 
     def send(self, transport: Transport, steps: Sequence[Step], doing: str, tolerated: Iterable[int] = ()) -> bool:
         """Send one message per step; a refusal counts as done if its errno is tolerated. Return whether all were done."""
-        self.go_on()
+        self.begin([word for word, _ in steps])
         bad = [each for each in transport.send([message for _, message in steps]) if each.errno not in tolerated]
         undone = {each.index for each in bad}
         for index, (word, _) in enumerate(steps):
@@ -161,6 +181,7 @@ class Effort:
     def write(self, path: str, words: Sequence[tuple[Sysctl, str]]) -> None:
         """Write settings of a namespace, each with its value."""
         todo = list(words)
+        self.begin([word for word, _ in todo])
         while todo:
             try:
                 self.opener.write(path, [(word.path, value) for word, value in todo])
@@ -179,7 +200,7 @@ class Effort:
         """Change a namespace's packet filter in one transaction."""
         from . import nft  # noqa: PLC0415 (imports pyroute2)
 
-        self.go_on()
+        self.begin([*make, *remove])
         host = path == HOST
         transport = self.sockets.host(NETLINK_NETFILTER) if host else self.sockets.inside(path, NETLINK_NETFILTER)
         try:

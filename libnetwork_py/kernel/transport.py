@@ -123,10 +123,18 @@ class Transport:
         for refusal in self._exchange(request, first, len(messages), acknowledged=False):
             raise refused(refusal, doing)
 
-    def dump(self, message: Buffer, doing: str = "read from the kernel") -> list[tuple[int, bytes]]:
-        """Send a dump request and return the answers as (message type, payload), taken again if it changed meanwhile."""
+    def dump(
+        self, message: Buffer, doing: str = "read from the kernel", among: Callable[[bytes], bool] | None = None
+    ) -> list[tuple[int, bytes]]:
+        """Send a dump request and return the answers as (message type, payload), taken again if it changed meanwhile.
+
+        Args:
+            message: The request.
+            doing: What is tried, for errors.
+            among: Says of a datagram of many answers whether a wanted one can be among them.
+        """
         for _ in range(_DUMP_TRIES):
-            answers = self._dump(message, doing)
+            answers = self._dump(message, doing, among)
             if answers is not None:
                 return answers
         raise Unavailable(f"cannot {doing}: it changed each time while being read; try again", code="dump_interrupted")
@@ -198,7 +206,9 @@ class Transport:
                 if error.errno != errno.ENOBUFS:
                     raise
 
-    def _dump(self, message: Buffer, doing: str) -> list[tuple[int, bytes]] | None:
+    def _dump(
+        self, message: Buffer, doing: str, among: Callable[[bytes], bool] | None
+    ) -> list[tuple[int, bytes]] | None:
         """One attempt; ``None``: interrupted by a change, or the buffer overflowed."""
         request, sequence = self._numbered((message,))
         self._socket.send(request)
@@ -212,6 +222,7 @@ class Transport:
                     raise
                 interrupted = True
                 continue
+            wanted = among is None or among(data)
             for kind, flags, number, offset, end in _walk(data):
                 if number != sequence:
                     continue
@@ -220,7 +231,8 @@ class Transport:
                     if end - offset >= _ERRNO.size and _ERRNO.unpack_from(data, offset)[0] < 0:
                         raise refused(_refusal(data, flags, offset, end, 0), doing)
                     return None if interrupted else answers
-                answers.append((kind, data[offset:end]))
+                if wanted:
+                    answers.append((kind, data[offset:end]))
 
     def _enlarge(self, size: int) -> None:
         for force, plain in ((_SO_SNDBUFFORCE, socket.SO_SNDBUF), (_SO_RCVBUFFORCE, socket.SO_RCVBUF)):

@@ -68,6 +68,12 @@ class Job(Generic[T]):
             with suppress(BaseException):
                 self._done.acquire(timeout=0.01)
 
+    def cancel(self, dispose: Callable[[T], object]) -> None:
+        """Wait likewise for a job whose result nobody wants any more, and have ``dispose`` get rid of it."""
+        self.settle()
+        if not self.failed:
+            dispose(cast("T", self._result))
+
     def result(self) -> T:
         """Wait and return what the call returned, or raise what it raised."""
         self.wait()
@@ -169,6 +175,10 @@ class Workers:
 
     def spare(self, function: Callable[[Worker], T]) -> T:
         """On a worker that has nothing else to do."""
+        return self.begin(function).result()
+
+    def begin(self, function: Callable[[Worker], T]) -> Job[T]:
+        """On such a worker, while the caller goes on."""
         self._fresh()
         with self._lock:
             worker = self._spares.pop() if self._spares else self._new()
@@ -181,7 +191,7 @@ class Workers:
 
         job = Job(work)
         worker.start(job)
-        return job.result()
+        return job
 
     def close(self) -> None:
         """End the threads, each after what it is doing, and forget the home."""

@@ -3,7 +3,7 @@
 Division of labour: a driver describes its part; what is the same for every driver (the namespace, addresses, sysctls, elected
 default routes) is said here. Nothing here touches the machine.
 
-May import: drivers.api, network, endpoint, sandbox, desired, types.
+May import: lifecycle.routing, drivers.api, network, endpoint, sandbox, desired, types.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 
 from attrs import evolve
 
-from ..desired import HOST, Address, Description, Namespace, Route, Sysctl, Table, Word
+from ..desired import HOST, Address, Description, Namespace, Route, Sysctl, Table, Veth, Word
 from ..drivers.api import Attachment, Context, NetworkDriver
 from ..endpoint import EndpointRecord
 from ..plugins.registry import Registry
 from ..sandbox import Candidate, SandboxRecord, elect, order
 from ..types import Family, IPNetwork
+from .routing import routes_of
 from .state import State
 
 DEFAULT_ROUTES: Mapping[Family, IPNetwork] = {4: ipaddress.IPv4Network("0.0.0.0/0"), 6: ipaddress.IPv6Network("::/0")}
@@ -46,7 +47,9 @@ class Describer:
         network = self._state.networks.get(network_id)
         if network is None or network.config_only:
             return ()
-        return self._drivers.get(network.driver).describe_network(network, self._context)
+        segments = sorted(number for number in self._state.segments(network_id) if number)
+        context = evolve(self._context, segments=segments) if segments else self._context
+        return self._drivers.get(network.driver).describe_network(network, context)
 
     def sandbox(self, sandbox_id: str) -> Description:
         """Return what exists for a sandbox and its endpoints; nothing for one that is not in the state."""
@@ -54,20 +57,37 @@ class Describer:
         if sandbox is None:
             return ()
         words: list[Word] = list(_own(sandbox))
-        joined = [(endpoint, self.attachment(endpoint, sandbox)) for endpoint in self._state.in_sandbox(sandbox_id)]
+        joined = self._attachments(sandbox)
         for endpoint, attachment in joined:
             words += attachment.words
-            words += _interface(endpoint, sandbox)
+            words += _interface(endpoint, sandbox, attachment)
+        words += self._static_routes(sandbox, joined)
         words += self._default_routes(sandbox, joined)
         return tuple(words)
 
+    def _attachments(self, sandbox: SandboxRecord) -> list[tuple[EndpointRecord, Attachment]]:
+        """Return the drivers' part of every endpoint; those with ports are asked again when the way out is known."""
+        endpoints = self._state.in_sandbox(sandbox.id)
+        joined = [(endpoint, self.attachment(endpoint, sandbox)) for endpoint in endpoints]
+        if not any(endpoint.bindings for endpoint in endpoints):
+            return joined
+        winners = elect(self._candidate(*each) for each in joined)
+        context = evolve(
+            self._context,
+            networks=[self._state.networks[each.network_id] for each in endpoints],
+            gateways={family: winner.endpoint_id for family, winner in winners.items()},
+        )
+        return [
+            (endpoint, self._ask(endpoint, sandbox, context) if endpoint.bindings else attachment)
+            for endpoint, attachment in joined
+        ]
+
     def attachment(self, endpoint: EndpointRecord, sandbox: SandboxRecord) -> Attachment:
-        """Return a driver's part of an endpoint in a sandbox."""
+        """Return a driver's part of an endpoint in a sandbox, without what its published ports need."""
+        return self._ask(evolve(endpoint, bindings=()) if endpoint.bindings else endpoint, sandbox, self._context)
+
+    def _ask(self, endpoint: EndpointRecord, sandbox: SandboxRecord, context: Context) -> Attachment:
         network = self._state.networks[endpoint.network_id]
-        context = self._context
-        if endpoint.bindings:
-            joined = self._state.in_sandbox(sandbox.id)
-            context = evolve(context, networks=[self._state.networks[each.network_id] for each in joined])
         return self._drivers.get(network.driver).describe_endpoint(network, endpoint, sandbox, context)
 
     def candidates(self, sandbox_id: str) -> list[Candidate]:
@@ -85,6 +105,19 @@ class Describer:
     def _candidate(self, endpoint: EndpointRecord, attachment: Attachment) -> Candidate:
         network = self._state.networks[endpoint.network_id]
         return Candidate(endpoint.id, network.name, endpoint.priority, network.internal, attachment.gateways)
+
+    def _static_routes(
+        self, sandbox: SandboxRecord, joined: list[tuple[EndpointRecord, Attachment]]
+    ) -> Iterator[Route]:
+        """What users gave endpoints and their networks. A network joined twice brings its routes once, over the first interface."""
+        taken: set[tuple[IPNetwork, int]] = set()
+        for endpoint, _ in joined:
+            network = self._state.networks[endpoint.network_id]
+            if endpoint.routes or network.routes:
+                for route in routes_of(endpoint, network):
+                    if route.place not in taken:
+                        taken.add(route.place)
+                        yield Route(sandbox.key, route.destination, endpoint.ifname, route.gateway, route.metric)
 
     def _default_routes(
         self, sandbox: SandboxRecord, joined: list[tuple[EndpointRecord, Attachment]]
@@ -104,11 +137,19 @@ def _own(sandbox: SandboxRecord) -> Iterator[Word]:
         yield Sysctl(sandbox.key, name.removeprefix("net."), value)
 
 
-def _interface(endpoint: EndpointRecord, sandbox: SandboxRecord) -> Iterator[Word]:
+MTU_MIN_IPV6 = 1280
+"""The least MTU of IPv6 (RFC 8200, section 5): below it the kernel gives an interface none, nor its settings."""
+
+
+def _too_small(attachment: Attachment) -> bool:
+    return any(isinstance(word, Veth) and 0 < word.mtu < MTU_MIN_IPV6 for word in attachment.words)
+
+
+def _interface(endpoint: EndpointRecord, sandbox: SandboxRecord, attachment: Attachment) -> Iterator[Word]:
     if not endpoint.ifname or sandbox.key == HOST:
         return
     ipv6 = any(address.version == 6 for address in endpoint.addresses)
-    if ipv6 or not sandbox.owned:
+    if ipv6 or not (sandbox.owned or _too_small(attachment)):
         yield Sysctl(sandbox.key, "ipv6.conf.{}.disable_ipv6", "0" if ipv6 else "1", link=endpoint.ifname)
     for name, value in endpoint.sysctls.items():
         yield Sysctl(sandbox.key, name.removeprefix("net.").replace("IFNAME", "{}"), value, link=endpoint.ifname)

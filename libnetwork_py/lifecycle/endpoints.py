@@ -1,6 +1,6 @@
 """Endpoints: create, join, publish, leave, delete.
 
-May import: lifecycle, drivers.api, network, endpoint, sandbox, types, errors.
+May import: lifecycle, drivers.api, kernel.api, network, endpoint, sandbox, types, errors.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from attrs import evolve
@@ -17,6 +17,7 @@ from ..drivers.api import NetworkDriver
 from ..endpoint import TRANSITIONS, Endpoint, EndpointRecord, Verb
 from ..errors import Conflict, Forbidden, InvalidParameter, NotFound, NotSupported
 from ..facts import LinkStatistics
+from ..kernel.api import PortFlow
 from ..network import EndpointSpec, NetworkRecord
 from ..sandbox import Sandbox, SandboxRecord
 from ..types import (
@@ -29,7 +30,9 @@ from ..types import (
     freeze,
     parse_address,
 )
+from . import routing
 from .engine import Engine
+from .state import Record
 from .work import Work
 
 _ENDPOINT_SYSCTL = re.compile(r"net\.[\w-]+\.[\w-]+\.IFNAME\.[\w-]+")
@@ -44,6 +47,8 @@ class Endpoints:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._last: dict[str, dict[IPAddress, tuple[str, MacAddress]]] = {}
+        """Addresses' last owners and where they had them, by network: an address at another MAC address is announced."""
 
     def handle(self, record: EndpointRecord) -> Endpoint:
         """Return the handle of a record."""
@@ -57,9 +62,9 @@ class Endpoints:
     def gateways(self, endpoint_id: str) -> tuple[IPAddress, ...]:
         """Return the gateways that the endpoint's network offers it."""
         with self._engine.reading() as state:
-            network = state.networks[self._get(endpoint_id).network_id]
-            found = (network.gateway(family) for family in (4, 6))
-            return () if network.internal else tuple(each for each in found if each)
+            endpoint = self._get(endpoint_id)
+            sandbox = state.sandboxes.get(endpoint.sandbox_id or "") or SandboxRecord("", "", "")
+            return self._engine.describer.attachment(endpoint, sandbox).gateways
 
     def statistics(self, endpoint_id: str) -> LinkStatistics:
         """Return the counters of the endpoint's interface."""
@@ -96,6 +101,7 @@ class Endpoints:
             self._engine.addressing.addresses(network, wanted, record.mac, work) if network.subnets or wanted else ()
         )
         record = driver.check_endpoint(network, evolve(record, addresses=addresses))
+        routing.check_endpoint(record, network, driver)
         work.put(record)
         return record
 
@@ -111,6 +117,7 @@ class Endpoints:
         """Leave, if joined, and delete an endpoint as a step of an operation."""
         network = self._engine.state.networks[endpoint.network_id]
         self._release_ports(endpoint.bindings, endpoint, work)
+        self._forget(endpoint, work)
         self._engine.addressing.give_back_endpoint(network, endpoint, work)
         work.delete(endpoint)
 
@@ -130,9 +137,14 @@ class Endpoints:
         driver = self._engine.env.drivers.get(network.driver)
         _check_host(network, driver, sandbox)
         ifname = self._interface_name(endpoint, sandbox, driver.interface_prefix(network))
-        bindings = tuple(self._reserve(binding, endpoint, work) for binding in endpoint.ports)
-        joined = evolve(endpoint, sandbox_id=sandbox.id, ifname=ifname, bindings=bindings, priority=int(priority))
+        bindings = self._reserve(endpoint.ports, endpoint, work)
+        joined = evolve(
+            endpoint, sandbox_id=sandbox.id, ifname=ifname, bindings=bindings, priority=int(priority),
+            segment=driver.segment(network, state.segments(network.id)),
+        )  # fmt: skip
         work.put(joined)
+        self._announce(joined, sandbox, work)
+        routing.check_sandbox(sandbox.id, state)
         return joined
 
     def leave(self, endpoint_id: str) -> None:
@@ -141,7 +153,8 @@ class Endpoints:
             endpoint = self._get(endpoint_id)
             _allowed(endpoint, "leave", None)
             self._release_ports(endpoint.bindings, endpoint, work)
-            work.put(evolve(endpoint, sandbox_id=None, ifname="", bindings=(), priority=0))
+            self._forget(endpoint, work)
+            work.put(evolve(endpoint, sandbox_id=None, ifname="", bindings=(), priority=0, segment=0))
 
     def _interface_name(self, endpoint: EndpointRecord, sandbox: SandboxRecord, prefix: str) -> str:
         if not prefix:
@@ -176,39 +189,49 @@ class Endpoints:
             state = TRANSITIONS[endpoint.state, "publish"]
             network = self._engine.state.networks[endpoint.network_id]
             driver = self._engine.env.drivers.get(network.driver)
-            _check_ports(network, driver, [*endpoint.ports, binding])
-            evolved = driver.check_endpoint(network, evolve(endpoint, ports=(*endpoint.ports, binding)))
-            asked = evolved.ports[-1]
+            _check_ports(network, driver, [binding])
+            (asked,) = driver.check_endpoint(network, evolve(endpoint, ports=(binding,))).ports
+            ports = (*endpoint.ports, asked)
             if state == "created":
-                work.put(evolved)
+                work.put(evolve(endpoint, ports=ports), _without_last)
                 return asked
-            got = self._reserve(asked, endpoint, work)
-            work.put(evolve(evolved, bindings=(*endpoint.bindings, got)))
+            (got,) = self._reserve([asked], endpoint, work)
+            work.put(evolve(endpoint, ports=ports, bindings=(*endpoint.bindings, got)), _without_last)
             return got
 
     def unpublish(self, endpoint_id: str, binding: PortBinding) -> None:
         """Take back a published port, named as it was asked for or as it became."""
         with self._engine.operation(f"unpublish {binding}") as work:
             endpoint = self._get(endpoint_id)
-            named = [index for index, (asked, got) in enumerate(_pairs(endpoint)) if binding in (asked, got)]
-            if not named:
+            index = _place(endpoint, binding)
+            if index is None:
                 published = ", ".join(map(str, endpoint.bindings or endpoint.ports)) or "none"
                 raise NotFound(
                     f"port {binding} of endpoint {endpoint.name!r} is not published; published: {published}",
                     code="not_published",
                 )
-            index = named[0]
             if endpoint.bindings:
-                self._release_ports(endpoint.bindings[index : index + 1], endpoint, work)
-            kept = [each for each in range(len(endpoint.ports)) if each != index]
-            ports = tuple(endpoint.ports[each] for each in kept)
-            bindings = tuple(endpoint.bindings[each] for each in kept) if endpoint.bindings else ()
-            work.put(evolve(endpoint, ports=ports, bindings=bindings))
+                got = endpoint.bindings[index]
+                self._release_ports([got], endpoint, work)
+                work.on_done(partial(self._engine.env.kernel.forget_flows, closed=_flows(endpoint, got)))
+            ports, bindings = _without(endpoint.ports, index), _without(endpoint.bindings, index)
+            taken = endpoint.ports[index], endpoint.bindings[index] if endpoint.bindings else None
+            work.put(evolve(endpoint, ports=ports, bindings=bindings), partial(_with, index, *taken))
 
-    def _reserve(self, binding: PortBinding, endpoint: EndpointRecord, work: Work) -> PortBinding:
-        families = endpoint.families
-        got = self._engine.env.ports.reserve(binding, families, endpoint.name)
-        work.on_undo(lambda: self._engine.env.ports.release(got, families))
+    def _reserve(
+        self, bindings: Sequence[PortBinding], endpoint: EndpointRecord, work: Work
+    ) -> tuple[PortBinding, ...]:
+        if not bindings:
+            return ()
+        ports, families = self._engine.env.ports, endpoint.families
+        if not work.alone:
+            work.hold("ports", ports.bulk)
+        got = ports.reserve_all(bindings, families, endpoint.name)
+        opened = [flow for each in got if each.protocol == "udp" for flow in _flows(endpoint, each)]
+        if opened:
+            work.on_done(partial(self._engine.env.kernel.forget_flows, opened=opened))
+        for each in got:
+            work.on_undo(partial(ports.release, each, families))
         return got
 
     def _release_ports(self, bindings: Iterable[PortBinding], endpoint: EndpointRecord, work: Work) -> None:
@@ -217,14 +240,53 @@ class Endpoints:
             ports.release(binding, endpoint.families)
             work.on_undo(partial(ports.adopt, binding, endpoint.name, endpoint.families))
 
+    def _forget(self, endpoint: EndpointRecord, work: Work) -> None:
+        """Forget the connections of an endpoint that leaves."""
+        if endpoint.sandbox_id and endpoint.addresses:
+            addresses = [each.ip for each in endpoint.addresses]
+            work.on_done(partial(self._engine.env.kernel.forget_flows, addresses))
+            if endpoint.mac:
+                last = self._last.setdefault(endpoint.network_id, {})
+                last.update(dict.fromkeys(addresses, (endpoint.id, endpoint.mac)))
+
+    def _announce(self, endpoint: EndpointRecord, sandbox: SandboxRecord, work: Work) -> None:
+        """Announce the addresses that the neighbours may remember with another MAC address; keep the flows of the rest."""
+        last = self._last.get(endpoint.network_id)
+        if not last or not endpoint.ifname:
+            return
+        known = {each.ip: last[each.ip] for each in endpoint.addresses if each.ip in last}
+        self._engine.env.kernel.keep_flows([address for address, (owner, _) in known.items() if owner == endpoint.id])
+        moved = [address for address, (_, mac) in known.items() if mac != endpoint.mac]
+        if moved:
+            work.on_done(partial(self._engine.env.kernel.announce, sandbox.key, endpoint.ifname, moved))
+
     # Update
 
-    def update(self, endpoint_id: str, aliases: Sequence[str] | None) -> None:
-        """Replace the aliases."""
+    def update(
+        self,
+        endpoint_id: str,
+        aliases: Sequence[str] | None,
+        routes: object | None,
+        sysctls: Mapping[str, object] | None,
+        labels: Mapping[str, object] | None,
+    ) -> None:
+        """Replace what is given."""
         with self._engine.operation("update endpoint") as work:
             endpoint = self._get(endpoint_id)
+            work.step(f"update endpoint {endpoint.name}")
             if aliases is not None:
-                work.put(evolve(endpoint, aliases=tuple(check_name("alias", each) for each in as_tuple(aliases))))
+                endpoint = evolve(endpoint, aliases=tuple(check_name("alias", each) for each in as_tuple(aliases)))
+            if sysctls is not None:
+                endpoint = evolve(endpoint, sysctls=_sysctls(sysctls))
+            if labels is not None:
+                endpoint = evolve(endpoint, labels=freeze(labels, "labels"))
+            if routes is not None:
+                endpoint = evolve(endpoint, routes=routing.parse(routes))
+                network = self._engine.state.networks[endpoint.network_id]
+                routing.check_endpoint(endpoint, network, self._engine.env.drivers.get(network.driver))
+            work.put(endpoint)
+            if routes is not None and endpoint.sandbox_id:
+                routing.check_sandbox(endpoint.sandbox_id, self._engine.state)
 
     def _get(self, endpoint_id: str) -> EndpointRecord:
         found = self._engine.state.endpoints.get(endpoint_id)
@@ -252,9 +314,36 @@ def next_interface_name(prefix: str, taken: set[str]) -> str:
     return check_interface_name(f"{prefix}{number}")
 
 
-def _pairs(endpoint: EndpointRecord) -> list[tuple[PortBinding, PortBinding | None]]:
-    got: Sequence[PortBinding | None] = endpoint.bindings or [None] * len(endpoint.ports)
-    return list(zip(endpoint.ports, got, strict=True))
+def _flows(endpoint: EndpointRecord, binding: PortBinding) -> list[PortFlow]:
+    """Return what a binding leads to: the first address of each family that it has."""
+    first = {each.version: each.ip for each in reversed(endpoint.addresses)}
+    return [PortFlow(binding, first[family]) for family in endpoint.families if binding.family in {None, family}]
+
+
+def _place(endpoint: EndpointRecord, binding: PortBinding) -> int | None:
+    """Return which of the endpoint's ports is meant: as it became, else as it was asked for."""
+    for listed in (endpoint.bindings, endpoint.ports):
+        if listed and listed[-1] == binding:
+            return len(listed) - 1
+        if binding in listed:
+            return listed.index(binding)
+    return None
+
+
+def _without_last(record: Record) -> Record:
+    assert isinstance(record, EndpointRecord)
+    return evolve(record, ports=record.ports[:-1], bindings=record.bindings[:-1])
+
+
+def _with(index: int, asked: PortBinding, got: PortBinding | None, record: Record) -> Record:
+    assert isinstance(record, EndpointRecord)
+    ports = (*record.ports[:index], asked, *record.ports[index:])
+    bindings = () if got is None else (*record.bindings[:index], got, *record.bindings[index:])
+    return evolve(record, ports=ports, bindings=bindings)
+
+
+def _without(ports: tuple[PortBinding, ...], index: int) -> tuple[PortBinding, ...]:
+    return (*ports[:index], *ports[index + 1 :])
 
 
 def _allowed(endpoint: EndpointRecord, verb: Verb, sandbox: SandboxRecord | None) -> None:
@@ -296,19 +385,23 @@ def _check_ports(network: NetworkRecord, driver: NetworkDriver, ports: Sequence[
         )
 
 
-def _parse(network: NetworkRecord, driver: NetworkDriver, spec: EndpointSpec) -> EndpointRecord:
-    endpoint_id = secrets.token_hex(32)
-    ports = tuple(PortBinding.parse(each) for each in as_tuple(spec.ports))
-    _check_ports(network, driver, ports)
-    if spec.interface is not None:
-        check_interface_name(spec.interface)
-    sysctls = freeze(spec.sysctls, "sysctls")
+def _sysctls(given: Mapping[str, object]) -> Mapping[str, str]:
+    sysctls = freeze(given, "sysctls")
     for name in sysctls:
         if not _ENDPOINT_SYSCTL.fullmatch(name):
             raise InvalidParameter(
                 f"invalid endpoint sysctl {name!r}: write net.X.Y.IFNAME.Z, with IFNAME in place of the interface's name",
                 code="invalid_sysctl", name=name,
             )  # fmt: skip
+    return sysctls
+
+
+def _parse(network: NetworkRecord, driver: NetworkDriver, spec: EndpointSpec) -> EndpointRecord:
+    endpoint_id = secrets.token_hex(32)
+    ports = tuple(PortBinding.parse(each) for each in as_tuple(spec.ports))
+    _check_ports(network, driver, ports)
+    if spec.interface is not None:
+        check_interface_name(spec.interface)
     return EndpointRecord(
         id=endpoint_id,
         name=check_name("endpoint", spec.name) if spec.name is not None else f"ep-{endpoint_id[:12]}",
@@ -318,9 +411,10 @@ def _parse(network: NetworkRecord, driver: NetworkDriver, spec: EndpointSpec) ->
         expose=tuple(_exposed(each) for each in as_tuple(spec.expose)),
         aliases=tuple(check_name("alias", each) for each in as_tuple(spec.aliases)),
         dns_names=tuple(check_name("DNS name", each) for each in as_tuple(spec.dns_names)),
-        sysctls=sysctls,
+        sysctls=_sysctls(spec.sysctls),
         interface=spec.interface,
         options=freeze(spec.options, "options"),
         labels=freeze(spec.labels, "labels"),
+        routes=routing.parse(spec.routes),
         created=time.time(),
     )

@@ -15,18 +15,20 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from typing import TypeAlias
 
 from ..desired import HOST, Change, Sysctl
 from ..endpoint import EndpointRecord
 from ..errors import Conflict, LibnetworkError, Unavailable
 from ..store.api import Changes, Item, Write
 from ..store.codec import Journal, decode, decode_journal, encode, key_of
-from . import events
+from . import events, neighbours
 from .addressing import Addressing
 from .describe import Describer
 from .env import Env
+from .files import Files
 from .interrupts import allowed, check, deferred
 from .state import Record, State
 from .work import Work
@@ -36,6 +38,10 @@ SLICE = 0.5
 
 BASELINE = "baseline"
 """Key of the host's sysctls as they were before the controller changed them."""
+
+
+Touched: TypeAlias = tuple[Record | None, Record | None]
+"""A record before and after an operation."""
 
 
 class Engine:
@@ -51,8 +57,7 @@ class Engine:
         self.committed = threading.Condition()
         self.warnings: list[str] = []
         self.baseline: dict[str, str] = {}
-        self.on_gone: Callable[[Record], object] = _nothing
-        """Called with each record that goes, once the kernel has let go of it and before the store has: must be repeatable."""
+        self.files = Files()
         self.describer = Describer(self.state, env.drivers, env.table, self.baseline)
         self.addressing = Addressing(env.ipams, env.kernel)
         self._lock = threading.RLock()
@@ -202,27 +207,31 @@ class Engine:
         if not touched:
             return
         self._note_baseline(work)
-        change = work.change()
+        change = self._but_for_others(work.change())
         writes = [_write(before, after) for before, after in touched]
         happened = [events.encode(each) for each in events.of_changes(touched)]
-        if not change:
+        left = [(before, None) for before, after in touched if after is None and self.files.left(before)]
+        if not change and not left:
             self._store(writes, happened)
             return
         journal = f"journal/{secrets.token_hex(8)}"
-        intent = self._intent(journal, work, touched, writes)
+        intent = _intent(journal, work.why, touched, writes)
         self._store([Write(journal, intent)])
         self._journals[journal] = intent
+        rest = _intent(journal, work.why, left) if left else None
         made = False
         try:
             self.env.kernel.apply(change)
             made = True
-            self._let_go(touched)
-            self._store([*writes, Write(journal, None)], happened)
+            self._store([*writes, Write(journal, rest)], happened)
         except BaseException as error:
-            if not made or self._undone(change, error):
+            half_done = made or bool(getattr(error, "__notes__", None))  # the kernel layer notes what it could not undo
+            if not half_done or self._undone(change, error):
                 self._failed(work, journal, error)
             raise
-        del self._journals[journal]
+        self._journals.pop(journal)
+        if left:
+            self._clear(journal, left)
 
     def _undone(self, change: Change, error: BaseException) -> bool:
         """Take back what the kernel has done; what cannot be is said in ``error``, and the journal waits for the next operation."""
@@ -233,19 +242,14 @@ class Engine:
             return False
         return True
 
-    def _let_go(self, touched: Sequence[tuple[Record | None, Record | None]]) -> None:
-        for before, after in touched:
-            if before is not None and after is None:
-                self.on_gone(before)
-
-    def _intent(
-        self, key: str, work: Work, touched: Sequence[tuple[Record | None, Record | None]], writes: Sequence[Write]
-    ) -> bytes:
-        changes = tuple(
-            (write.key, encode(before) if before else None, write.document)
-            for write, (before, _) in zip(writes, touched, strict=True)
-        )
-        return encode(Journal(key.partition("/")[2], work.why, changes))
+    def _clear(self, journal: str, left: Sequence[Touched]) -> None:
+        """Remove the files of deleted sandboxes, now that they are sure to stay deleted, and the journal that remembers them."""
+        for record, _ in left:
+            self.files.remove(record)
+        try:
+            self._store([Write(journal, None)])
+        except LibnetworkError:  # all is done; the next operation tries again
+            self._journals[journal] = _intent(journal, "", left)
 
     def _failed(self, work: Work, journal: str, error: BaseException) -> None:
         event = events.Event("failed", "controller", self.env.id, work.why, time.time(), detail=str(error))
@@ -262,20 +266,46 @@ class Engine:
         """Record events that no record changed for."""
         self._store((), [events.encode(each) for each in happened])
 
+    def preview(self, work: Work) -> Change:
+        """Return what the kernel would be asked to do for an operation."""
+        kept = dict(self.baseline)
+        self.baseline.update(self._baseline_for(work))
+        try:
+            return self._but_for_others(work.change())
+        finally:
+            self.baseline.clear()
+            self.baseline.update(kept)
+
     def _note_baseline(self, work: Work) -> None:
         """Keep what the host's sysctls are before a first network changes them: removal of the last one writes them back."""
+        now = self._baseline_for(work)
+        if now.items() - self.baseline.items():
+            self.baseline.update(now)
+            self._store([Write(BASELINE, json.dumps(self.baseline).encode())])
+
+    def _baseline_for(self, work: Work) -> Mapping[str, str]:
         if not work.scopes("network"):
-            return
+            return {}
         wanted = [
             word for word in work.change().make if isinstance(word, Sysctl) and word.namespace == HOST and not word.link
         ]
         if not wanted:
-            return
+            return {}
         found = self.env.kernel.facts(words=wanted).sysctls
         now = {word.name: found[word.key] for word in wanted if word.key in found}
-        if now.items() - self.baseline.items():
-            self.baseline.update(now)
-            self._store([Write(BASELINE, json.dumps(self.baseline).encode())])
+        return now | dict.fromkeys(self._closed_by_others() & now.keys(), "0")
+
+    def _closed_by_others(self) -> frozenset[str]:
+        """The settings that another controller changed and answers for: we go on for it when it has gone."""
+        names = neighbours.other_controllers(self.env.kernel.packet_filter(), self.env.table.name)
+        return neighbours.closing(self.env.kernel.facts(words=neighbours.tables_of(names)), names) if names else frozenset()
+
+    def _but_for_others(self, change: Change) -> Change:
+        """Leave the host's forwarding on while another controller is there."""
+        if not neighbours.stops_forwarding(change):
+            return change
+        others = neighbours.other_controllers(self.env.kernel.packet_filter(), self.env.table.name)
+        return neighbours.leave_forwarding(change) if others else change
 
     # Catching up and recovering
 
@@ -352,21 +382,23 @@ class Engine:
         for record_key, _, after in ordered:
             if after is not None:
                 work.put(decode(record_key, after))
-        for record_key, before, after in reversed(ordered):
-            if after is None and before is not None:
-                work.delete(decode(record_key, before))
+        gone = [decode(key, before) for key, before, after in reversed(ordered) if after is None and before is not None]
+        for record in gone:
+            if self.state.get(type(record), record.id) is not None:  # else only what it left is left
+                work.delete(record)
         change = work.change()
         forward = all(after is None for _, _, after in journal.changes)
         touched = list(work.touched())
         if not forward:
             work.rollback()
             change = change.reverse
+        change = self._but_for_others(change)
         try:
             self.env.kernel.enforce(Change(change.remove, change.make, work.why))
         except ExceptionGroup as group:  # what cannot be mended now must not stop everything else; reconcile lists it
             self.warnings += [f"{work.why}: {error}" for error in group.exceptions]
-        if forward:
-            self._let_go(touched)
+        for record in gone if forward else ():
+            self.files.remove(record)
         writes = [_write(before, after) for before, after in touched] if forward else []
         happened = [events.encode(each) for each in events.of_changes(touched)] if forward else []
         for was, is_ in touched if forward else ():
@@ -378,8 +410,16 @@ class Engine:
 _KINDS = ("network", "sandbox", "endpoint")
 
 
-def _nothing(record: Record) -> None:
-    pass
+def _intent(key: str, why: str, touched: Sequence[Touched], writes: Sequence[Write] | None = None) -> bytes:
+    """Return the document of a journal; ``writes``, where they are at hand, are not encoded again."""
+    writes = writes or [_write(*each) for each in touched]
+    changes = tuple(
+        [
+            (write.key, encode(before) if before else None, write.document)
+            for (before, _), write in zip(touched, writes, strict=True)
+        ]
+    )
+    return encode(Journal(key.partition("/")[2], why, changes))
 
 
 def _is_record(key: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Literal, Self, TypeAlias
 
-from attrs import asdict, frozen
+from attrs import frozen
 
 from ..endpoint import EndpointRecord
 from ..network import NetworkRecord
@@ -21,6 +21,9 @@ from .state import Record
 
 EventKind: TypeAlias = Literal["created", "deleted", "joined", "left", "updated", "failed", "drifted", "repaired"]
 ObjectKind: TypeAlias = Literal["network", "sandbox", "endpoint", "controller"]
+
+_to_json = json.JSONEncoder(check_circular=False).encode
+"""Made once: `json.dumps` with an option makes an encoder for each call."""
 
 POLL = 0.05
 """Seconds between looks at the store for events of other processes; those of this process arrive at once."""
@@ -54,9 +57,15 @@ class Event:
 
 def encode(event: Event) -> bytes:
     """Return the stored form of an event."""
-    document = asdict(event)
-    del document["number"]
-    return json.dumps(document).encode()
+    document = {
+        "kind": event.kind,
+        "object": event.object,
+        "id": event.id,
+        "name": event.name,
+        "time": event.time,
+        "detail": event.detail,
+    }
+    return _to_json(document).encode()
 
 
 def decode(number: int, document: bytes) -> Event:

@@ -1,8 +1,10 @@
 """A sandbox's ``hosts`` and ``resolv.conf``, where ``ip netns exec`` looks for them: ``/etc/netns/NAME/``.
 
+What is there under the name of an adopted namespace belongs to whoever made that: its sandbox has a folder of its own.
+
 They are written when a process is first started inside, and removed with the sandbox. A file that somebody changed is left alone.
 
-May import: sandbox, types.
+May import: lifecycle.state, desired, sandbox.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from ..desired import HOST
 from ..sandbox import SandboxRecord
+from .state import Record
 
 DIRECTORY = Path("/etc/netns")
 HOST_RESOLV_CONF = Path("/etc/resolv.conf")
@@ -54,9 +58,13 @@ class Files:
                 if _digest((folder / name).read_text()) == self._written.get(str(folder / name)):
                     self._put(folder / name, text)
 
-    def remove(self, record: SandboxRecord) -> None:
-        """Remove the files of a sandbox whose namespace we made."""
-        if not record.owned:
+    def left(self, record: Record | None) -> bool:
+        """Return whether a record has files."""
+        return isinstance(record, SandboxRecord) and record.key != HOST and _folder(record).is_dir()
+
+    def remove(self, record: Record | None) -> None:
+        """Remove a sandbox's files."""
+        if not isinstance(record, SandboxRecord) or record.key == HOST:
             return
         folder = _folder(record)
         for name in NAMES:
@@ -72,7 +80,7 @@ class Files:
 
 
 def _folder(record: SandboxRecord) -> Path:
-    return DIRECTORY / Path(record.key).name
+    return DIRECTORY / (Path(record.key).name if record.owned else f"sandbox-{record.id[:12]}")
 
 
 def _digest(text: str) -> str:

@@ -14,7 +14,11 @@ from typing import Any
 
 from attrs import asdict, frozen
 
+from ..desired import Element
+from ..firewall.table import CLOSED, HOME
 from ..plugins.registry import PluginInfo
+from ..types import FAMILIES, Family
+from . import neighbours
 from .engine import Engine
 
 
@@ -58,7 +62,11 @@ def gather(engine: Engine, directory: Path | None) -> Info:
     env = engine.env
     features = env.kernel.features()
     missing = [name for name in ("bridge", "veth", "nftables") if features.get(name) is False]
-    warnings = (*engine.warnings, *(f"this kernel lacks {name}, which the bridge driver needs" for name in missing))
+    warnings = (
+        *engine.warnings,
+        *_neighbours(engine),
+        *(f"this kernel lacks {name}, which the bridge driver needs" for name in missing),
+    )
     return Info(
         env.id,
         _versions(),
@@ -71,6 +79,31 @@ def gather(engine: Engine, directory: Path | None) -> Info:
         *counts,
         warnings,
     )
+
+
+def _neighbours(engine: Engine) -> list[str]:
+    """What other tables of the packet filter mean for the bridges and published ports that there are."""
+    with engine.reading() as state:
+        elements = [
+            word for each in state.networks for word in engine.describer.network(each) if isinstance(word, Element)
+        ]
+        endpoints = [each for each in state.endpoints.values() if each.bindings]
+        ports = tuple((binding, frozenset(each.families)) for each in endpoints for binding in each.bindings)
+    homes = {(str(word.fields[1]), family) for family in FAMILIES for word in elements if word.set is HOME[family]}
+    bridges: dict[str, frozenset[Family]] = {
+        bridge: frozenset(family for family in FAMILIES if (bridge, family) in homes) for bridge, _ in sorted(homes)
+    }
+    closed: frozenset[Family] = frozenset(
+        family for family in FAMILIES if any(_closes(word, family) for word in elements)
+    )
+    if not bridges:
+        return []
+    ours = neighbours.Ours(engine.env.table.name, bridges, ports, closed)
+    return list(neighbours.warnings(engine.env.kernel.packet_filter(), ours))
+
+
+def _closes(word: Element, family: Family) -> bool:
+    return word.set is CLOSED and word.fields == (f"ipv{family}",)
 
 
 def _versions() -> dict[str, str]:

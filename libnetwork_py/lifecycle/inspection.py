@@ -15,7 +15,7 @@ from .state import State
 
 
 def inspect_network(state: State, network: NetworkRecord) -> dict[str, Any]:
-    """Return a network in the shape of Docker's API (``NetworkInspect``)."""
+    """Return a network in the shape of Docker's API (``NetworkInspect``), with ``Routes`` where it has any."""
     joined = [each for each in state.in_network(network.id) if each.sandbox_id]
     return {
         "Name": network.name,
@@ -38,6 +38,7 @@ def inspect_network(state: State, network: NetworkRecord) -> dict[str, Any]:
         "Containers": {str(each.sandbox_id): _container(state, each) for each in joined},
         "Options": dict(network.options),
         "Labels": dict(network.labels),
+        **({"Routes": [str(each) for each in network.routes]} if network.routes else {}),
     }
 
 

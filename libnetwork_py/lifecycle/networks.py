@@ -12,11 +12,13 @@ from typing import Any
 
 from attrs import evolve
 
-from ..drivers.api import NetworkDriver, Option, Surroundings
+from ..desired import Key, Sysctl
+from ..drivers.api import Surroundings
 from ..endpoint import Endpoint, EndpointRecord
 from ..errors import Conflict, Forbidden, InvalidParameter, NotSupported
 from ..network import EndpointSpec, Network, NetworkRecord, NetworkSpec, Subnet
 from ..types import as_tuple, check_name, freeze, parse_address, parse_network
+from . import routing
 from .addressing import AddressPlan, with_subnets
 from .endpoints import Endpoints
 from .engine import Engine
@@ -76,6 +78,7 @@ class Networks:
             record, plan = _parse(self._configured(spec))
             if not record.config_only:
                 record = self._complete(record, plan, work)
+                routing.check_network(record, self._engine.env.drivers.get(record.driver))
             work.put(record)
             return self.handle(record)
 
@@ -91,7 +94,16 @@ class Networks:
             )  # fmt: skip
         given = [
             name
-            for name in ("subnets", "ip_ranges", "aux_addresses", "options", "labels", "ipam_options", "gateways")
+            for name in (
+                "subnets",
+                "ip_ranges",
+                "aux_addresses",
+                "options",
+                "labels",
+                "ipam_options",
+                "gateways",
+                "routes",
+            )
             if getattr(spec, name)
         ]
         if given or spec.ipv6 or not spec.ipv4 or spec.config_only:
@@ -107,7 +119,7 @@ class Networks:
             ip_ranges=[each.ip_range for each in source.subnets if each.ip_range],
             aux_addresses={name: each for subnet in source.subnets for name, each in subnet.aux_addresses.items()},
             ipv4=source.ipv4, ipv6=source.ipv6, options=source.options, labels=source.labels,
-            ipam=source.ipam, ipam_options=source.ipam_options,
+            ipam=source.ipam, ipam_options=source.ipam_options, routes=source.routes,
         )  # fmt: skip
 
     def _complete(self, record: NetworkRecord, plan: AddressPlan, work: Work) -> NetworkRecord:
@@ -124,7 +136,7 @@ class Networks:
                 code="singleton", name=others[0].name,
             )  # fmt: skip
         facts = engine.env.kernel.facts()
-        surroundings = Surroundings(facts, others)
+        surroundings = Surroundings(facts, others, self._settings)
         if not driver.capability.addresses:
             if plan.subnets:
                 raise InvalidParameter(
@@ -135,39 +147,57 @@ class Networks:
         subnets = engine.addressing.subnets(record, plan, driver.gateway_families(record), facts, work)
         return driver.check_network(with_subnets(record, subnets), surroundings)
 
+    def _settings(self, words: Sequence[Sysctl]) -> Mapping[Key, str]:
+        return self._engine.env.kernel.facts(words=words).sysctls
+
     # Update and delete
 
     def update(
-        self, network_id: str, labels: Mapping[str, object] | None, options: Mapping[str, object] | None
+        self,
+        network_id: str,
+        labels: Mapping[str, object] | None,
+        options: Mapping[str, object] | None,
+        routes: object | None,
     ) -> None:
-        """Replace labels, or options that may change in use."""
+        """Replace labels, routes, or options that may change in use."""
         with self._engine.operation("update network") as work:
             state = self._engine.state
             record = state.network(network_id)
+            work.step(f"update network {record.name}")
             if labels is not None:
                 record = evolve(record, labels=freeze(labels, "labels"))
             if options is not None:
                 record = self._with_options(record, freeze(options, "options"))
-                for sandbox_id in {each.sandbox_id for each in state.in_network(network_id)} - {None}:
-                    work.touch("sandbox", sandbox_id or "")
+            if routes is not None:
+                record = evolve(record, routes=routing.parse(routes))
+                if not record.config_only:
+                    routing.check_network(record, self._engine.env.drivers.get(record.driver))
             work.put(record)
+            if routes is not None:
+                for sandbox_id in {each.sandbox_id for each in state.in_network(network_id) if each.sandbox_id}:
+                    routing.check_sandbox(sandbox_id, state)
 
     def _with_options(self, record: NetworkRecord, options: Mapping[str, str]) -> NetworkRecord:
         driver = self._engine.env.drivers.get(record.driver)
-        changed = evolve(record, options=freeze({**record.options, **options}, "options"))
-        others = [
-            each for each in self._engine.state.networks.values() if each.driver == record.driver and each != record
-        ]
-        changed = driver.check_network(changed, Surroundings(self._engine.env.kernel.facts(), others))
+        known = {option.key: option for option in driver.options if option.where == "network"}
         fixed = sorted(
-            key for key in options if options[key] != record.options.get(key) and not _changeable(driver, key)
+            key
+            for key in known.keys() & options.keys()
+            if not known[key].changeable and options[key] != record.options.get(key, known[key].default)
         )
         if fixed:
             raise NotSupported(
                 f"driver {record.driver!r} cannot change {', '.join(fixed)} of a network that exists: delete and create it",
                 code="option_fixed", options=fixed,
             )  # fmt: skip
-        return changed
+        changed = evolve(record, options=freeze({**record.options, **options}, "options"))
+        others = [
+            each
+            for each in self._engine.state.networks.values()
+            if each.driver == record.driver and each.id != record.id and not each.config_only
+        ]
+        facts = self._engine.env.kernel.facts()
+        return driver.check_network(changed, Surroundings(facts, others, self._settings))
 
     def delete(self, network_id: str, *, force: bool) -> None:
         """Delete a network, with ``force`` its endpoints before it."""
@@ -197,11 +227,6 @@ class Networks:
             )  # fmt: skip
         for endpoint in endpoints:
             self._endpoints.remove(endpoint, work)
-
-
-def _changeable(driver: NetworkDriver, key: str) -> bool:
-    found: Option | None = next((option for option in driver.options if option.key == key), None)
-    return found is not None and found.changeable
 
 
 def _parse(spec: NetworkSpec) -> tuple[NetworkRecord, AddressPlan]:
@@ -235,6 +260,7 @@ def _parse(spec: NetworkSpec) -> tuple[NetworkRecord, AddressPlan]:
         ipam_options=freeze(spec.ipam_options, "ipam_options"),
         config_only=bool(spec.config_only),
         config_from=spec.config_from,
+        routes=routing.parse(spec.routes),
         created=time.time(),
     )
     return (_configuration(record, plan) if spec.config_only else record), plan

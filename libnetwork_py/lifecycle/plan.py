@@ -42,10 +42,10 @@ def planning(engine: Engine) -> Iterator[Plan]:
     with engine.transaction("plan", dry=True) as work:
         names = {each.key: each.name for each in engine.state.sandboxes.values() if each.key != HOST}
         yield plan
-        plan.change = work.change()
+        plan.change = engine.preview(work)
         plan.effects = tuple(_effects(plan.change, names))
     comments = "".join(f"# {each}\n" for each in plan.effects)
-    plan.text = comments + render(plan.change)
+    plan.text = comments + (render(plan.change) if plan.change else "")
 
 
 def _effects(change: Change, names: dict[str, str]) -> Iterator[str]:

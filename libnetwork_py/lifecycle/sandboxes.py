@@ -24,8 +24,6 @@ from ..sandbox import Interface, Sandbox, SandboxRecord, SandboxSpec
 from ..types import Family, IPAddress, MacAddress, as_tuple, check_name, freeze, parse_address
 from .endpoints import Endpoints
 from .engine import Engine
-from .files import Files
-from .state import Record
 from .work import Work
 
 T = TypeVar("T")
@@ -46,8 +44,7 @@ class Sandboxes:
         self._engine = engine
         self._endpoints = endpoints
         self._host_path = host_path
-        self._files = Files()
-        engine.on_gone = self._gone
+        self._files = engine.files
 
     def handle(self, record: SandboxRecord) -> Sandbox:
         """Return the handle of a record."""
@@ -160,10 +157,6 @@ class Sandboxes:
         for endpoint in self._engine.state.in_sandbox(record.id):
             self._endpoints.remove(endpoint, work)
         work.delete(record)
-
-    def _gone(self, record: Record) -> None:
-        if isinstance(record, SandboxRecord):
-            self._files.remove(record)
 
     # Connect and disconnect
 

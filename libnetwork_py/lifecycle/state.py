@@ -28,6 +28,7 @@ class State:
         self._sandbox_names: dict[str, str] = {}
         self._in_network: dict[str, dict[str, str]] = {}
         self._in_sandbox: dict[str, dict[str, None]] = {}
+        self._segments: dict[str, dict[int, int]] = {}
 
     def put(self, record: Record) -> Record | None:
         """Hold ``record`` and return the one of the same id that it replaces."""
@@ -46,6 +47,8 @@ class State:
                 self._in_network.setdefault(record.network_id, {})[record.name] = record.id
                 if record.sandbox_id:
                     self._in_sandbox.setdefault(record.sandbox_id, {})[record.id] = None
+                    taken = self._segments.setdefault(record.network_id, {})
+                    taken[record.segment] = taken.get(record.segment, 0) + 1
         return previous
 
     def remove(self, record: Record) -> None:
@@ -60,6 +63,13 @@ class State:
                 del self._in_network[held.network_id][held.name]
                 if held.sandbox_id:
                     del self._in_sandbox[held.sandbox_id][held.id]
+                    self._vacate(held)
+
+    def _vacate(self, endpoint: EndpointRecord) -> None:
+        taken = self._segments[endpoint.network_id]
+        taken[endpoint.segment] -= 1
+        if not taken[endpoint.segment]:
+            del taken[endpoint.segment]
 
     def get(self, kind: type[Record], record_id: str) -> Record | None:
         """Return the record of a kind and id."""
@@ -105,6 +115,10 @@ class State:
     def in_sandbox(self, sandbox_id: str) -> list[EndpointRecord]:
         """Return the endpoints joined to a sandbox, in the order they joined."""
         return [self.endpoints[each] for each in self._in_sandbox.get(sandbox_id, ())]
+
+    def segments(self, network_id: str) -> Mapping[int, int]:
+        """Return how many endpoints are joined to each segment of a network, without the empty ones."""
+        return self._segments.get(network_id, {})
 
     def records(self) -> Iterable[Record]:
         """Return every record."""

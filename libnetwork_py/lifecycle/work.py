@@ -12,8 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import Literal, TypeAlias
 
-from ..desired import HOST, Change, Description, Sysctl, Table, Word, between
+from attrs import evolve
+
+from ..desired import HOST, Change, Description, Element, Sysctl, Table, Word, between
 from ..endpoint import EndpointRecord
+from ..firewall.table import CLOSED
 from ..network import NetworkRecord
 from .describe import Describer
 from .state import Record, State
@@ -48,11 +51,20 @@ class Work:
         if self.alone:
             self.why = why
 
-    def put(self, record: Record) -> None:
-        """Add or replace a record."""
+    def put(self, record: Record, back: Callable[[Record], Record] | None = None) -> None:
+        """Add or replace a record.
+
+        Args:
+            record: The new one.
+            back: Makes the one before out of it: for records that change a thousand times in a batch, which would all be kept.
+        """
         self._touch(record)
         previous = self._state.put(record)
         self._remember(record, previous)
+        if back is not None:
+            kind, record_id = type(record), record.id
+            self._undo.append(lambda: self._state.put(back(self._held_now(kind, record_id))))
+            return
         self._undo.append(lambda: self._state.put(previous) if previous else self._state.remove(record))
 
     def delete(self, record: Record) -> None:
@@ -133,19 +145,50 @@ class Work:
             held = self._state.endpoints.get(record.id)
             for sandbox_id in {record.sandbox_id, held.sandbox_id if held else None} - {None}:
                 self.touch("sandbox", sandbox_id or "")
+            for each in (record, held):
+                if each is not None and each.segment:
+                    self._touch_segment(each)
         else:
             self.touch("network" if isinstance(record, NetworkRecord) else "sandbox", record.id)
+            if isinstance(record, NetworkRecord):
+                self._touch_inside(record)
+
+    def _touch_inside(self, network: NetworkRecord) -> None:
+        """What is in a network's sandboxes changes with it, but for its labels."""
+        held = self._state.networks.get(network.id)
+        if held is not None and evolve(held, labels=network.labels) != network:
+            for endpoint in self._state.in_network(network.id):
+                if endpoint.sandbox_id:
+                    self.touch("sandbox", endpoint.sandbox_id)
+
+    def _touch_segment(self, endpoint: EndpointRecord) -> None:
+        """A network has a segment, besides the first, from its first endpoint to its last."""
+        if self._state.segments(endpoint.network_id).get(endpoint.segment, 0) <= 1:
+            self.touch("network", endpoint.network_id)
 
     def _describe(self, scope: Scope) -> Description:
         kind, record_id = scope
         return self._describer.network(record_id) if kind == "network" else self._describer.sandbox(record_id)
+
+    def _held_now(self, kind: type[Record], record_id: str) -> Record:
+        held = self._state.get(kind, record_id)
+        assert held is not None
+        return held
 
     def _remember(self, record: Record, previous: Record | None) -> None:
         self._before.setdefault((type(record), record.id), previous)
 
 
 def _may_be_shared(word: Word) -> bool:
-    return isinstance(word, Table) or (isinstance(word, Sysctl) and word.namespace == HOST and word.link is None)
+    match word:
+        case Table():
+            return True
+        case Sysctl():
+            return word.namespace == HOST and word.link is None
+        case Element():
+            return word.set is CLOSED
+        case _:
+            return False
 
 
 def words_of(changes: Iterable[Change]) -> Description:

@@ -1,7 +1,8 @@
 """A socket that keeps one port of one address from every other process, and what the kernel's refusal of it means.
 
-Division of labour: this module asks the kernel for one port; `reservations` decides which to ask for. The sockets do not listen:
-traffic is led elsewhere before it gets to them.
+Division of labour: `Guards` asks the kernel for one port after the other; `reservations` decides which to ask for. The sockets do not
+listen: traffic is led elsewhere before it gets to them. They are opened many at a time where many are needed, for it takes a
+journey into the host's namespace, and are then bound one by one, which does not.
 
 Neither ``SO_REUSEADDR`` nor ``SO_REUSEPORT`` is set: both work only where every socket involved has them, so their absence here
 refuses even those who set them (socket(7)).
@@ -14,14 +15,15 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeAlias
 
 from ..errors import Conflict, Forbidden, InvalidParameter, LibnetworkError, Unavailable
 from ..types import IPAddress, Protocol
 
-OpenSocket: TypeAlias = Callable[[int, int, int], socket.socket]
-"""Family, type, protocol → a new socket in the host's namespace. Its errors carry ``errno``: `OSError`, or one of ours."""
+OpenSockets: TypeAlias = Callable[[int, int, int, int], list[socket.socket]]
+"""Family, type, protocol, count → new sockets in the host's namespace. Its errors carry ``errno``: `OSError`, or one of ours."""
 
 _KINDS: dict[Protocol, tuple[int, int]] = {
     "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
@@ -33,30 +35,106 @@ _NOBODY_HAS = (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
 """No such sockets on this host (no IPv6, no SCTP): nobody can take the port, so nothing needs to guard it."""
 
 
-def guard(open_socket: OpenSocket, protocol: Protocol, address: IPAddress, port: int) -> socket.socket | None:
-    """Return a bound socket that keeps the port from everybody else; ``None`` where nobody could take it anyway.
+_AHEAD = 256
+"""How many sockets are opened ahead at most while many ports are reserved one by one."""
 
-    Raises:
-        Conflict: another process has the port. InvalidParameter: the host does not have the address.
-        Forbidden: a privileged port. Unavailable: too many open files.
+
+class Guards:
+    """Makes guards.
+
+    Args:
+        open_sockets: Opens sockets in the host's namespace.
     """
-    try:
-        bound = open_socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, *_KINDS[protocol])
-    except (OSError, LibnetworkError) as error:
-        number: int | None = getattr(error, "errno", None)
-        if number in _NOBODY_HAS:
+
+    def __init__(self, open_sockets: OpenSockets) -> None:
+        self._open_sockets = open_sockets
+        self._stock: dict[tuple[int, Protocol], list[socket.socket]] = {}
+        self._ahead: dict[tuple[int, Protocol], int] = {}
+        self._nobody_has: set[tuple[int, Protocol]] = set()
+        self._bulk = False
+
+    @contextmanager
+    def bulk(self) -> Iterator[None]:
+        """While it is entered, open sockets ahead of their need; afterwards close what was not needed. It nests."""
+        if self._bulk:
+            yield
+            return
+        self._bulk = True
+        try:
+            yield
+        finally:
+            self._bulk = False
+            self._ahead.clear()
+            self._nobody_has.clear()
+            self.settle()
+
+    def guard(self, protocol: Protocol, address: IPAddress, port: int, more: int = 0) -> socket.socket | None:
+        """Return a bound socket that keeps the port from everybody else; ``None`` where nobody could take it anyway.
+
+        Args:
+            protocol: Of the port. address: Of the host.
+            address: See ``protocol``.
+            port: Its number.
+            more: How many others of this protocol and family will be asked for at once.
+
+        Raises:
+            Conflict: another process has the port. InvalidParameter: the host does not have the address.
+            Forbidden: a privileged port. Unavailable: too many open files.
+        """
+        kind = address.version, protocol
+        if kind in self._nobody_has:
             return None
-        raise _refusal(number, protocol, address, port) from error
-    try:
-        if address.version == 6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            guard = self._take(address.version, protocol, more + 1)
+        except (OSError, LibnetworkError) as error:
+            number: int | None = getattr(error, "errno", None)
+            if number in _NOBODY_HAS:
+                if self._bulk:
+                    self._nobody_has.add(kind)
+                return None
+            raise _refusal(number, protocol, address, port) from error
+        try:
+            guard.bind((str(address), port))
+        except OSError as error:
+            guard.close()
+            raise _refusal(error.errno, protocol, address, port) from error
+        return guard
+
+    def settle(self) -> None:
+        """Close what was opened and is not needed, unless more is to come."""
+        if not self._bulk:
+            self.close()
+
+    def close(self) -> None:
+        """Close what was opened and not given out."""
+        for stock in self._stock.values():
+            for each in stock:
+                each.close()
+        self._stock.clear()
+
+    def _take(self, version: int, protocol: Protocol, wanted: int) -> socket.socket:
+        stock = self._stock.setdefault((version, protocol), [])
+        if not stock:
+            if self._bulk:
+                wanted = max(wanted, self._ahead.get((version, protocol), 1))
+                self._ahead[version, protocol] = min(wanted * 2, _AHEAD)
+            stock += self._open(version, protocol, wanted)
+        guard = stock.pop()
+        if version == 6:
+            guard.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if protocol == "udp":  # nobody reads what arrives: keep as little of it as the kernel allows
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
-        bound.bind((str(address), port))
-    except OSError as error:
-        bound.close()
-        raise _refusal(error.errno, protocol, address, port) from error
-    return bound
+            guard.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
+        return guard
+
+    def _open(self, version: int, protocol: Protocol, count: int) -> list[socket.socket]:
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        try:
+            return self._open_sockets(family, *_KINDS[protocol], count)
+        except (OSError, LibnetworkError):
+            if count == 1:
+                raise
+            # perhaps fewer can be opened than would be good to have
+            return self._open_sockets(family, *_KINDS[protocol], 1)
 
 
 def where(protocol: Protocol, address: IPAddress, port: int) -> str:

@@ -14,8 +14,9 @@ May import: guards, ranges, types, errors.
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
 
@@ -23,7 +24,7 @@ from attrs import define, frozen
 
 from ..errors import Conflict, InvalidParameter, LibnetworkError, Unavailable
 from ..types import FAMILIES, PROTOCOLS, Family, IPAddress, PortBinding, Protocol
-from .guards import OpenSocket, guard, where
+from .guards import Guards, OpenSockets, where
 from .ranges import DYNAMIC_PORTS
 
 _ANY: dict[Family, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
@@ -53,19 +54,23 @@ class Reservations:
     """The published ports of one host.
 
     Args:
-        open_socket: Opens sockets in the host's namespace. It is called once for each port and family.
+        open_sockets: Opens sockets in the host's namespace: one for each port and family, those of one binding together.
         ephemeral: What "any free port" is chosen from: the host's ``ip_local_port_range``.
         excluded: Ports never chosen freely, though given when asked for: the host's ``ip_local_reserved_ports``.
     """
 
     def __init__(
-        self, open_socket: OpenSocket, ephemeral: range = DYNAMIC_PORTS, excluded: Collection[int] = frozenset()
+        self, open_sockets: OpenSockets, ephemeral: range = DYNAMIC_PORTS, excluded: Collection[int] = frozenset()
     ) -> None:
-        self._open_socket = open_socket
+        self._guards = Guards(open_sockets)
         self._ephemeral = ephemeral
         self._excluded = frozenset(excluded)
         self._next = dict.fromkeys(PROTOCOLS, ephemeral.start)
         self._held: dict[tuple[Protocol, int, int], dict[IPAddress, _Hold]] = {}
+
+    def bulk(self) -> AbstractContextManager[None]:
+        """Enter it around many single reservations: they then share journeys into the host's namespace."""
+        return self._guards.bulk()
 
     def reserve(self, binding: PortBinding, families: Collection[Family] = FAMILIES, owner: str = "") -> PortBinding:
         """Take the host ports that ``binding`` asks for, and return it with the ones it got.
@@ -93,21 +98,27 @@ class Reservations:
         Raises:
             LibnetworkError: as `reserve`.
         """
-        groups: dict[PortBinding, list[PortBinding]] = {}
-        for binding in bindings:
+        if len(bindings) == 1:
+            return (self.reserve(bindings[0], families, owner),)
+        groups: dict[tuple[PortBinding, int], list[int]] = {}
+        seen: Counter[PortBinding] = Counter()
+        for place, binding in enumerate(bindings):
             _check(binding)
-            groups.setdefault(_anywhere(binding), []).append(binding)
-        got: dict[PortBinding, PortBinding] = {}
+            groups.setdefault((_anywhere(binding), seen[binding]), []).append(place)  # one asked twice is two
+            seen[binding] += 1
+        got: dict[int, PortBinding] = {}
         try:
-            for group in sorted(groups, key=_freedom):
-                addresses = list(chain.from_iterable(_addresses(each, families) for each in groups[group]))
-                first = self._choose(group, addresses, owner)
-                got.update({each: each.at(first) for each in groups[group]})
+            with self.bulk():
+                for group, turn in sorted(groups, key=lambda each: _freedom(each[0])):
+                    places = groups[group, turn]
+                    addresses = list(chain.from_iterable(_addresses(bindings[each], families) for each in places))
+                    first = self._choose(group, addresses, owner)
+                    got.update({each: bindings[each].at(first) for each in places})
         except BaseException:
             for each in got.values():
                 self.release(each, families)
             raise
-        return tuple(got[each] for each in bindings)
+        return tuple(got[each] for each in range(len(bindings)))
 
     def adopt(self, binding: PortBinding, owner: str = "", families: Collection[Family] = FAMILIES) -> bool:
         """Take over a concrete binding that the records say is published, whoever holds its sockets now; never raises.
@@ -136,6 +147,7 @@ class Reservations:
 
     def forget(self) -> None:
         """Close the sockets and keep the table: for a forked child, whose copies would keep a port that the parent gave back."""
+        self._guards.close()
         for holds in self._held.values():
             for hold in holds.values():
                 _close(hold)
@@ -179,15 +191,20 @@ class Reservations:
     def _claim(self, protocol: Protocol, addresses: Collection[IPAddress], ports: range, owner: str) -> None:
         """Take every port at every address, or none."""
         done: list[tuple[IPAddress, int]] = []
+        for port in ports:
+            for address in addresses:
+                self._check_ours(protocol, address, port)
         try:
-            for port in ports:
-                for address in addresses:
-                    self._check_ours(protocol, address, port)
-                    self._hold(protocol, address, port, _Hold(owner, guard(self._open_socket, protocol, address, port)))
+            for address in addresses:
+                for more, port in zip(range(len(ports) - 1, -1, -1), ports, strict=True):
+                    self._check_ours(protocol, address, port)  # of the binding itself: 0.0.0.0 and 127.0.0.1
+                    guard = self._guards.guard(protocol, address, port, more)
+                    self._hold(protocol, address, port, _Hold(owner, guard))
                     done.append((address, port))
         except BaseException:
             for address, port in done:
                 self._drop(protocol, address, port)
+            self._guards.settle()
             raise
 
     def _adopt(self, protocol: Protocol, address: IPAddress, port: int, owner: str) -> bool:
@@ -197,7 +214,7 @@ class Reservations:
             self._hold(protocol, address, port, hold)
         if hold.socket is None:
             with suppress(LibnetworkError):
-                hold.socket = guard(self._open_socket, protocol, address, port)
+                hold.socket = self._guards.guard(protocol, address, port)
         return hold.socket is not None
 
     def _check_ours(self, protocol: Protocol, address: IPAddress, port: int) -> None:

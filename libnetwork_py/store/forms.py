@@ -3,7 +3,7 @@
 Division of labour: `codec.py` says which form each field of which record has. Reading checks the type of everything: what is not as
 `Table.dump` would have written it raises `ValueError`, `TypeError`, `KeyError` or `AttributeError`, and `codec.py` calls it damaged.
 
-May import: types.
+May import: routes, types.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from attrs import Factory, fields_dict
 
+from ..routes import StaticRoute
 from ..types import EMPTY, IPAddress, IPInterface, IPNetwork, MacAddress, PortBinding, Scope
 
 Document: TypeAlias = dict[str, Any]
@@ -168,6 +169,7 @@ MAPPING = Form(dict, _mapping)
 ADDRESS = Form(str, _address)
 NETWORK = Form(str, _network)
 BINDINGS = tuple_of(_binding, _write_binding)
+ROUTES = tuple_of(lambda value: StaticRoute.parse(text(value)), str)
 ADDRESSES_BY_NAME = Form(
     lambda value: {name: str(address) for name, address in value.items()},
     lambda value: MappingProxyType({name: _address(each) for name, each in _dict(value).items()}),

@@ -40,6 +40,13 @@ EVENTS_KEPT = 10_000
 LOG_KEPT = 20_000
 """How many commits and changed keys are remembered at least; who is further behind reads everything again."""
 
+_PUT = (
+    "INSERT INTO items (key, document, revision) VALUES (?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET document = excluded.document, revision = excluded.revision"
+)
+_DELETE = "DELETE FROM items WHERE key = ?"
+_TELL = "INSERT INTO events (document) VALUES (?)"
+
 _PRUNE_EVERY = 256
 _CREATE_TIMEOUT = 30.0
 
@@ -79,8 +86,9 @@ class SqliteStore:
         """Hold the directory; see `Store.exclusive`. A thread that holds it must not ask again.
 
         Raises:
-            Unavailable: ``locked``, with the process that holds it as ``holder``.
+            Unavailable: ``locked``, with the process that holds it as ``holder``; ``store_closed``.
         """
+        self._check_open()
         self._file_lock.acquire(timeout)
         try:
             yield
@@ -142,13 +150,16 @@ class SqliteStore:
                 raise database.failure(self.path, error) from error
 
     def _reconnect(self) -> Connection:
+        self._check_open()
+        self._connection = database.connect(self.path, check=False)
+        self._seen = -1
+        return self._connection
+
+    def _check_open(self) -> None:
         if self._unusable:
             raise Unavailable(
                 f"the store of {self.path.parent} {self._unusable}: open the state directory again", code="store_closed"
             )
-        self._connection = database.connect(self.path, check=False)
-        self._seen = -1
-        return self._connection
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -207,15 +218,11 @@ def _write(connection: Connection, writes: Sequence[Write], events: Sequence[byt
         (keys, len(writes) + 1),
     ).lastrowid
     assert revision is not None
-    connection.executemany(
-        "INSERT INTO items (key, document, revision) VALUES (?, ?, ?)"
-        " ON CONFLICT (key) DO UPDATE SET document = excluded.document, revision = excluded.revision",
-        [(write.key, write.document, revision) for write in writes if write.document is not None],
-    )
-    connection.executemany(
-        "DELETE FROM items WHERE key = ?", [(write.key,) for write in writes if write.document is None]
-    )
-    connection.executemany("INSERT INTO events (document) VALUES (?)", [(event,) for event in events])
+    kept = [(write.key, write.document, revision) for write in writes if write.document is not None]
+    gone = [(write.key,) for write in writes if write.document is None]
+    for statement, rows in ((_PUT, kept), (_DELETE, gone), (_TELL, [(event,) for event in events])):
+        if rows:  # a statement without rows costs half as much as one with a row
+            connection.executemany(statement, rows)
     if revision % _PRUNE_EVERY == 0 or len(writes) + len(events) > _PRUNE_EVERY:
         _prune(connection)
     return revision

@@ -24,11 +24,12 @@ from typing import Any, NoReturn, TypeVar
 
 from attrs import define
 
-from ..desired import HOST, Change, Description, Word
+from ..desired import HOST, Change, Description, Word, reshaped
 from ..errors import Internal, InvalidParameter, LibnetworkError, NotFound, NotSupported, Unavailable
-from ..facts import Facts, LinkFact, LinkStatistics, RouteFact, compare
+from ..facts import Facts, FilterFacts, LinkFact, LinkStatistics, RouteFact, compare
+from ..kernel.api import PortFlow
 from ..render import explicit, in_order, render
-from ..types import EMPTY, IPInterface, IPNetwork, parse_network
+from ..types import EMPTY, IPAddress, IPInterface, IPNetwork, parse_network
 from .machine import Machine, Presets, facts, home, no_namespace
 
 T = TypeVar("T")
@@ -109,6 +110,9 @@ class FakeKernel:
         presets = Presets(links, tuple(_addresses(host_addresses)), routes, sysctls, paths, processes or {})
         self.checkpoint: Callable[[str], None] | None = checkpoint
         self.closed = False
+        self.announced: list[tuple[str, str, IPAddress]] = []
+        self.forgotten: list[tuple[str, IPAddress | PortFlow]] = []
+        self.neighbours = FilterFacts()
         self._machine = Machine(presets)
         self._features = dict.fromkeys(FEATURES, True) if features is None else dict(features)
         self._log: list[str] = []
@@ -174,31 +178,35 @@ class FakeKernel:
         with self._lock:
             before = self._machine.copy()
             removed = tuple(word for word in explicit(change) if before.find(word))
+            altered = {new.key: old for old, new in reshaped(change)}
             done: list[tuple[str, Word]] = []
             try:
                 for word in reversed(in_order(removed)):
                     self._remove(word)
                     done.append(("remove", word))
                 for word in in_order(change.make):
-                    self._make(word)
+                    self._make(word, altered.get(word.key))
                     done.append(("make", word))
             except Killed:
-                self._note(_words("remove", done), _words("make", done), change.why)
+                made = _words("make", done)
+                reached = tuple(altered[word.key] for word in made if word.key in altered)
+                self._note((*_words("remove", done), *reached), made, change.why)
                 raise
             except BaseException:
                 self._machine = before
                 raise
-            self._note(removed, change.make, change.why)
+            self._note((*removed, *altered.values()), change.make, change.why)
 
     def enforce(self, change: Change) -> None:
         """Make what is missing, mend what differs, remove what is there: see `kernel.api.Kernel.enforce`."""
         errors: list[Exception] = []
         made = {word.key for word in change.make}
+        altered = {new.key: new for _, new in reshaped(change)}
         with self._lock:
             for word in reversed(in_order(word for word in explicit(change) if word.key not in made)):
                 self._try(errors, self._enforce_gone, word, change.why)
             for word in in_order(change.make):
-                self._try(errors, self._enforce_there, word, change.why)
+                self._try(errors, self._enforce_there, altered.get(word.key, word), change.why)
         if errors:
             raise ExceptionGroup(f"{change.why or 'repair'}: {len(errors)} failed", errors)
 
@@ -206,6 +214,10 @@ class FakeKernel:
         """Return a snapshot of the host, of ``namespaces``, and of the tables and settings that ``words`` name."""
         with self._lock:
             return facts(self._machine, namespaces, words)
+
+    def packet_filter(self) -> FilterFacts:
+        """Return what ``neighbours`` says; the words made here are not in it."""
+        return self.neighbours
 
     def features(self) -> Mapping[str, bool]:
         """Return what was given to the constructor, else that everything works."""
@@ -265,6 +277,10 @@ class FakeKernel:
         """Refuse: nothing could be sent."""
         self._refuse(namespace, "open a socket")
 
+    def sockets(self, namespace: str, family: int, kind: int, protocol: int, count: int) -> list[Socket]:
+        """Refuse, likewise."""
+        self._refuse(namespace, "open sockets")
+
     def popen(self, namespace: str, argv: Sequence[str] | str, files: Mapping[str, str], **options: Any) -> Popen[Any]:
         """Refuse: there is no inside to be in."""
         self._refuse(namespace, "start a program")
@@ -272,6 +288,27 @@ class FakeKernel:
     def entered(self, namespace: str) -> AbstractContextManager[None]:
         """Refuse: there is no inside to be in."""
         self._refuse(namespace, "enter")
+
+    def forget_flows(
+        self,
+        addresses: Iterable[IPAddress] = (),
+        *,
+        closed: Iterable[PortFlow] = (),
+        opened: Iterable[PortFlow] = (),
+    ) -> None:
+        """Note it in ``forgotten``."""
+        self.forgotten += [("gone", each) for each in addresses]
+        self.forgotten += [("closed", each) for each in closed]
+        self.forgotten += [("opened", each) for each in opened]
+
+    def keep_flows(self, addresses: Iterable[IPAddress]) -> None:
+        """Take it out of ``forgotten``."""
+        kept = set(addresses)
+        self.forgotten = [each for each in self.forgotten if each[1] not in kept]
+
+    def announce(self, namespace: str, link: str, addresses: Iterable[IPAddress]) -> None:
+        """Note it in ``announced``."""
+        self.announced += [(namespace, link, each) for each in addresses]
 
     def close(self) -> None:
         """Note it in ``closed``; what was made stays."""
@@ -288,9 +325,12 @@ class FakeKernel:
                 self._faults.remove(fault)
                 raise fault.error
 
-    def _make(self, word: Word) -> None:
+    def _make(self, word: Word, old: Word | None) -> None:
         self._step("make", word)
-        self._machine.make(word)
+        if old is not None and self._machine.find(old):
+            self._machine.mend(word)
+        else:
+            self._machine.make(word)
 
     def _remove(self, word: Word) -> None:
         self._step("remove", word)

@@ -172,8 +172,9 @@ class Machine:
         self._check_name(word, word.peer_namespace, word.peer_name)
         if (word.namespace, word.name) == (word.peer_namespace, word.peer_name):
             raise refuse(word, errno.EEXIST)
-        if word.master:
-            self._check_master(word)
+        for namespace, master in ((word.namespace, word.master), (word.peer_namespace, word.peer_master)):
+            if master:
+                self._check_master(word, namespace, master)
         inside.number(word.name)
         there = self._inside[word.peer_namespace]
         there.number(word.peer_name)
@@ -184,12 +185,13 @@ class Machine:
         if (word.link, word.address) in self.addresses(word.namespace):
             raise refuse(word, errno.EEXIST)
 
-    def _check_master(self, word: Veth) -> None:
-        master = self._need_link(word, word.namespace, word.master)
+    def _check_master(self, word: Veth, namespace: str, name: str) -> None:
+        master = self._need_link(word, namespace, name)
         if not isinstance(master, Bridge) and getattr(master, "kind", "") != "bridge":
             raise refuse(word, errno.EOPNOTSUPP)
-        words = self._inside[word.namespace].words.values()
-        if sum(getattr(each, "master", "") == word.master for each in words) >= BRIDGE_PORTS:
+        inside = self._inside[namespace]
+        ports = sum(getattr(each, "master", "") == name for each in inside.words.values())
+        if ports + sum(each.peer_master == name for each in inside.peers.values()) >= BRIDGE_PORTS:
             raise refuse(word, errno.EXFULL)
 
     def _check_route(self, word: Route) -> None:
@@ -275,6 +277,10 @@ class Machine:
         del inside.indexes[name]
 
     def _free_ports(self, bridge: Bridge) -> None:
+        for name, veth in self._inside[bridge.namespace].peers.items():
+            if veth.peer_master == bridge.name:
+                freed = evolve(veth, peer_master="")
+                self._inside[bridge.namespace].peers[name] = self._inside[veth.namespace].words[veth.key] = freed
         words = self._inside[bridge.namespace].words
         for key, word in words.items():
             if isinstance(word, Veth) and word.master == bridge.name:
@@ -318,7 +324,9 @@ class Machine:
             if isinstance(word, (Bridge, Veth)):
                 found[word.name] = _link_fact(word, inside.indexes[word.name])
         for name, veth in inside.peers.items():
-            found[name] = LinkFact(name, inside.indexes[name], "veth", veth.peer_mac, veth.mtu or 1500, up=True)
+            found[name] = LinkFact(
+                name, inside.indexes[name], "veth", veth.peer_mac, veth.mtu or 1500, up=True, master=veth.peer_master
+            )
         return found
 
     def setting(self, word: Sysctl) -> str | None:

@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for line in (
         "errors",
         "types | labels | handle",
-        "nftables | config",
+        "nftables | config | routes",
         "desired",
         "facts | render",
         "sandbox",

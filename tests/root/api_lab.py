@@ -1,4 +1,4 @@
-"""What the tests of the public API on the real kernel share: a picture of everything that an operation could touch, and servers that say who asked.
+"""What the tests of the public API on the real kernel share: a picture of all that an operation could touch, servers that say who asked.
 
 Division of labour: `machine` runs the programs that are not ours; here their output becomes values that compare.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from attrs import asdict, frozen
 
@@ -163,7 +163,7 @@ class Server:
             except OSError:  # the client or the network went away in the middle
                 continue
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,8 +18,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,7 +31,7 @@ from attrs import frozen
 from libnetwork_py import NetworkController
 from libnetwork_py.kernel import transport
 from libnetwork_py.store import directory, sqlite
-from tests.root.machine import NAMESPACES, run_in
+from tests.root.machine import NAMESPACES, run_in, wait_until
 
 ROOT = Path(__file__).parents[2]
 ETC = Path("/etc/netns")
@@ -106,12 +109,21 @@ def _exchange(lab: Lab) -> None:
         lab.network(3, internal=True)
 
 
-def _delete_all(lab: Lab) -> None:
-    with lab.controller.batch():
-        for sandbox in lab.controller.sandboxes():
+def delete_everything(controller: NetworkController) -> None:
+    """Delete every sandbox and network, as one operation."""
+    with controller.batch():
+        for sandbox in controller.sandboxes():
             sandbox.delete()
-        for network in lab.controller.networks():
+        for network in controller.networks():
             network.delete(force=True)
+
+
+def _harmed(lab: Lab) -> None:
+    """Do what somebody else could do to a host."""
+    _two_networks(lab)
+    host = os.environ["CRASH_HOST"]
+    run_in(host, ["ip", "link", "del", "bridge1"])
+    run_in(host, ["sysctl", "-qw", "net.ipv4.ip_forward=0"])
 
 
 def _joined(lab: Lab) -> None:
@@ -139,7 +151,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "create isolated network": Operation(Lab.network, lambda lab: lab.network(2, internal=True)),
     "create sandbox": Operation(Lab.network, lambda lab: lab.sandbox(sysctls={"net.ipv4.ip_default_ttl": 33})),
     "connect": Operation(
-        lambda lab: (lab.network(), lab.sandbox()), lambda lab: lab.connect(ports=["18080:80", "0:53/udp"])
+        lambda lab: (lab.network(), lab.sandbox()), lambda lab: lab.connect(ports=["18080:80", "18100-18110:53/udp"])
     ),
     "connect to second network": Operation(
         lambda lab: (lab.connect(), lab.network(2)), lambda lab: lab.connect(number=2, ports=["18080:80"], priority=1)
@@ -156,21 +168,34 @@ OPERATIONS: Mapping[str, Operation] = {
     "delete network by force": Operation(_two_networks, lambda lab: lab.network().delete(force=True)),
     "prune": Operation(lambda lab: (lab.connect(), lab.network(2)), lambda lab: lab.controller.prune()),
     "refresh": Operation(Lab.sandbox, lambda lab: lab.sandbox().refresh(sysctls={"net.ipv4.ip_default_ttl": 33})),
+    "update network": Operation(
+        _two_networks, lambda lab: lab.network().update(options={"com.docker.network.driver.mtu": 1400})
+    ),
     "rename": Operation(Lab.connect, lambda lab: lab.sandbox().rename(f"{lab.tag}-other")),
-    "repair": Operation(lambda lab: (_two_networks(lab), _harm()), lambda lab: lab.controller.reconcile()),
+    "repair": Operation(_harmed, lambda lab: lab.controller.reconcile()),
     "batch": Operation(_nothing, _batch),
     "batch that takes and makes": Operation(_with_files, _exchange),
-    "batch that deletes everything": Operation(_with_files, _delete_all),
+    "batch that deletes everything": Operation(_with_files, lambda lab: delete_everything(lab.controller)),
     "temporary batch": Operation(Lab.connect, _batch, temporary=True),
     "close temporary": Operation(_with_files, lambda lab: lab.controller.close(), temporary=True),
 }
 
 
-def _harm() -> None:
-    """Do what somebody else could do to a host."""
-    host = os.environ["CRASH_HOST"]
-    run_in(host, ["ip", "link", "del", "bridge1"])
-    run_in(host, ["sysctl", "-qw", "net.ipv4.ip_forward=0"])
+_numbers = itertools.count(1)
+
+
+def new_tag() -> str:
+    """Return what the names of a test's sandboxes begin with."""
+    return f"k{os.getpid()}x{next(_numbers)}"
+
+
+def remove_remains(tag: str) -> None:
+    """Remove what a failed test left outside its host, so that the next one stumbles over nothing."""
+    for path in list(NAMESPACES.glob(f"{tag}-*")):
+        with suppress(AssertionError):
+            run_in("", ["ip", "netns", "del", path.name])
+    for path in ETC.glob(f"{tag}-*"):
+        shutil.rmtree(path)
 
 
 # what witnesses see
@@ -239,6 +264,52 @@ def _ruleset(listed: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{kind} {json.dumps({name: value[name] for name in value if name != 'handle'}, sort_keys=True)}"
 
 
+def becomes(look: Callable[[], Any], wanted: Any, when: str) -> None:
+    """Wait until a look shows what is wanted: the kernel takes a dropped namespace apart, links and all, a little later."""
+    found: list[Any] = []
+
+    def there() -> bool:
+        found[:] = [look()]
+        return bool(found[0] == wanted)
+
+    try:
+        wait_until(there, when, 5)
+    except AssertionError:
+        raise AssertionError(f"{when}:\n{apart(found[0], wanted)}") from None
+
+
+def quiet(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Look until every veth pair has both its ends, or five seconds: those of a dropped namespace go a little later."""
+    end = time.monotonic() + 5
+    while True:
+        found = look()
+        pairs = [each["kind"] for inside in found.values() for each in inside.get("links", ())].count("veth")
+        outer = [each["kind"] for each in found[""]["links"]].count("veth")
+        if pairs == 2 * outer or time.monotonic() > end:
+            return found
+        time.sleep(0.01)
+
+
+def neither(found: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Say why it is neither how it was before nor how it should be after."""
+    return f"against before:\n{apart(found, before)}\nagainst after:\n{apart(found, after)}"
+
+
+def apart(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "") -> str:
+    """Say where two nested mappings differ."""
+    lines = []
+    for key in sorted({*one, *other}):
+        left, right = one.get(key), other.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            lines += [apart(left, right, f"{path}/{key}")]
+        elif isinstance(left, list) and isinstance(right, list):
+            more, less = [each for each in left if each not in right], [each for each in right if each not in left]
+            lines += [f"{path}/{key}: has {more}, lacks {less}"] if left != right else []
+        elif left != right:
+            lines += [f"{path}/{key}: is {left}, not {right}"]
+    return "\n".join(filter(None, lines))
+
+
 # what the records say
 
 
@@ -277,19 +348,29 @@ class Points:
         which: The number of the point, from 1; 0: none.
         act: What is done there, on the thread that came by, given the point's name.
         note: Called with the name of every point before that.
+        kinds: Beginnings of the names of the points that count; all by default.
+        lasting: Do it at every later point as well.
     """
 
-    def __init__(self, which: int, act: Callable[[str], object], note: Callable[[str], object] | None = None) -> None:
-        self.which, self.act = which, act
-        self.passed: list[str] = []
-        self._note = note or self.passed.append
-        self._count = 0
+    def __init__(
+        self,
+        which: int,
+        act: Callable[[str], object],
+        note: Callable[[str], object] = lambda label: None,
+        *,
+        kinds: tuple[str, ...] = (),
+        lasting: bool = False,
+    ) -> None:
+        self.count = 0
+        self._which, self._act, self._note = which, act, note
+        self._kinds, self._lasting = kinds or ("",), lasting
 
     def __call__(self, label: str) -> None:
-        self._note(label)
-        self._count += 1
-        if self._count == self.which:
-            self.act(label)
+        if label.startswith(self._kinds):
+            self._note(label)
+            self.count += 1
+            if self.count == self._which or (self._lasting and self.count > self._which):
+                self._act(label)
 
     @contextmanager
     def armed(self) -> Iterator[None]:
@@ -320,18 +401,19 @@ class Crasher:
             argv, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 
-    def crash(self, point: int) -> tuple[int, list[str]]:
+    def crash(self, point: int, *, recovering: str = "") -> tuple[int, list[str]]:
         """Have a child prepare and operate on the directory of that number.
 
         Args:
             point: Where it dies, from 1. 0: nowhere, it ends without closing its controller; -1: it does not operate at all.
+            recovering: Name of a directory that the child only opens, dying at that point of what opening does.
 
         Returns:
             Its exit status (-9: it died as told), and the points that it passed.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{point}\n")
+        self._process.stdin.write(f"{point} {recovering}\n")
         self._process.stdin.flush()
         status, passed = json.loads(self._process.stdout.readline())
         return status, passed
@@ -357,7 +439,9 @@ def _main(name: str, host: str, base: str, tag: str) -> None:
         pid = os.fork()
         if pid == 0:
             os.close(reader)
-            _child(OPERATIONS[name], int(line), host, Path(base), tag, writer)
+            point, recovering = line.rstrip("\n").split(" ")
+            lab_of = partial(_opened, Path(base), host, tag, OPERATIONS[name].temporary)
+            _child(OPERATIONS[name], int(point), recovering, lab_of, writer)
         os.close(writer)
         with open(reader, encoding="utf-8") as pipe:  # noqa: PTH123 (a descriptor)
             passed = pipe.read().splitlines()
@@ -373,29 +457,28 @@ def _warm() -> None:
     import libnetwork_py.kernel.processes  # noqa: F401
 
 
-def _child(operation: Operation, point: int, host: str, base: Path, tag: str, pipe: int) -> None:
+def _child(operation: Operation, point: int, recovering: str, lab_of: Callable[[str], Lab], pipe: int) -> None:
     status = 1
+    points = Points(point, die, lambda label: os.write(pipe, f"{label}\n".encode()))
     try:
-        controller = opened(base / str(point), host, temporary=operation.temporary)
-        lab = Lab(controller, tag)
-        operation.prepare(lab)
-
-        points = Points(point, die, lambda label: os.write(pipe, f"{label}\n".encode()))
-        if point >= 0:
+        if recovering:
             with points.armed():
-                operation.operate(lab)
+                lab_of(recovering)
+        else:
+            lab = lab_of(str(point))
+            operation.prepare(lab)
+            if point >= 0:
+                with points.armed():
+                    operation.operate(lab)
         status = 0
-    except BaseException:
-        import traceback
-
+    except BaseException:  # noqa: BLE001 (nobody else would see it)
         traceback.print_exc()
     finally:
-        os._exit(status)  # nothing is closed: the end of a process that was killed between two operations
+        os._exit(status)  # nothing is closed: so ends a process that was killed between two operations
 
 
-def opened(path: Path, host: str, *, temporary: bool = False) -> NetworkController:
-    """Open a controller; a temporary one has its own directory."""
-    return NetworkController.temporary(host=host) if temporary else NetworkController(path, host=host)
+def _opened(base: Path, host: str, tag: str, temporary: bool, name: str) -> Lab:
+    return Lab(NetworkController.temporary(host=host) if temporary else NetworkController(base / name, host=host), tag)
 
 
 def keep_temporaries(base: Path) -> Callable[[], None]:
@@ -417,7 +500,7 @@ class Scene:
     def __init__(self, operation: str, host: str, base: Path) -> None:
         self.operation = OPERATIONS[operation]
         self.host, self.base = host, base
-        self.tag = f"k{os.getpid()}x{next(_numbers)}"
+        self.tag = new_tag()
         self.pristine = self.seen()
         self.crasher = Crasher(operation, host, base, self.tag)
 
@@ -425,21 +508,14 @@ class Scene:
         """What witnesses see now."""
         return seen(self.host, self.tag)
 
-    def reopened(self, point: int) -> NetworkController:
+    def reopened(self, name: int | str, *, repair_on_open: bool = True) -> NetworkController:
         """A new controller where the crashed one was; for a temporary one, just the next to start on that host."""
-        return NetworkController(self.base / str(point), host=self.host)
+        return NetworkController(self.base / str(name), host=self.host, config={"repair_on_open": repair_on_open})
 
     def close(self) -> None:
         """End the process and remove whatever a failed test left."""
         self.crasher.close()
-        for path in list(NAMESPACES.glob(f"{self.tag}-*")):
-            with suppress(AssertionError):
-                run_in("", ["ip", "netns", "del", path.name])
-        for path in ETC.glob(f"{self.tag}-*"):
-            shutil.rmtree(path)
-
-
-_numbers = itertools.count(1)
+        remove_remains(self.tag)
 
 
 @contextmanager

@@ -76,6 +76,13 @@ GOOD = (
     ),
     Step("another pair", lambda web: (Veth(HOST, "veth2", web, "eth1", OTHER_MAC, "br0", hairpin=True),)),
     Step("a pair in the host", lambda _: (Veth(HOST, "left", HOST, "right", OTHER_MAC),)),
+    Step(
+        "a pair between two bridges",
+        lambda _: (
+            Bridge(HOST, "br9", MacAddress("02:00:00:00:00:99")),
+            Veth(HOST, "left", HOST, "right", OTHER_MAC, "br0", isolated=True, peer_master="br9"),
+        ),
+    ),
     Step("no bridge", remove=lambda _: (BRIDGE,)),
     Step("no pair", remove=lambda web: (pair(web),)),
     Step("no namespace", remove=lambda web: (Namespace(web),)),
@@ -95,6 +102,7 @@ BAD = (
     Step("a pair that exists", lambda web: (Veth(HOST, "veth1", web, "eth1", OTHER_MAC),)),
     Step("an inner end that exists", lambda web: (Veth(HOST, "veth2", web, "eth0", OTHER_MAC),)),
     Step("a pair of one name", lambda _: (Veth(HOST, "same", HOST, "same", OTHER_MAC),)),
+    Step("an inner end that is a port of nothing", lambda _: (Veth(HOST, "up", HOST, "dn", OTHER_MAC, "br0", peer_master="br7"),)),
     Step("a port of nothing", lambda web: (Veth(HOST, "veth2", web, "eth1", OTHER_MAC, "br7"),)),
     Step("a port of a veth", lambda web: (Veth(HOST, "veth2", web, "eth1", OTHER_MAC, "veth1"),)),
     Step("an end in no namespace", lambda web: (Veth(HOST, "veth2", f"{web}-gone", "eth1", OTHER_MAC),)),

@@ -42,7 +42,7 @@ def opener(host: str) -> Iterator[RootOpener]:
 @pytest.fixture
 def reservations(opener: RootOpener) -> Iterator[Reservations]:
     """The host's ports."""
-    some = Reservations(lambda family, kind, protocol: opener.socket("", family, kind, protocol), range(20000, 20100))
+    some = Reservations(lambda *kind: opener.sockets("", *kind), range(20000, 20100))
     yield some
     some.close()
 
@@ -140,7 +140,7 @@ def test_the_host_s_own_settings_are_kept(host: str, opener: RootOpener) -> None
     machine.run_in(host, ["sh", "-c", "echo 30000-30002,30004 > /proc/sys/net/ipv4/ip_local_reserved_ports"])
     ephemeral = parse_port_range(machine.sysctl("ipv4/ip_local_port_range", host))
     excluded = parse_reserved_ports(machine.sysctl("ipv4/ip_local_reserved_ports", host), ephemeral)
-    some = Reservations(lambda family, kind, protocol: opener.socket("", family, kind, protocol), ephemeral, excluded)
+    some = Reservations(lambda *kind: opener.sockets("", *kind), ephemeral, excluded)
     assert [some.reserve(PortBinding(80)).host_port for _ in range(2)] == [30003, 30005]
     some.close()
 
@@ -155,7 +155,7 @@ def test_a_host_without_ipv6_reserves_ipv4(host: str, reservations: Reservations
 def test_a_long_run_is_reserved_and_given_back(host: str, opener: RootOpener) -> None:
     """A run of 400 ports in both families takes a socket for each, and returns every one."""
     before = open_files()
-    some = Reservations(lambda family, kind, protocol: opener.socket("", family, kind, protocol))
+    some = Reservations(lambda *kind: opener.sockets("", *kind))
     got = some.reserve(PortBinding.parse("20000-20399:1000-1399"))
     assert open_files() == before + 800
     assert all(each.guarded for each in some.held())

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import frozen
@@ -70,7 +71,7 @@ def endpoint(name: str | None = "new", **options: object) -> Callable[[Scene], o
     return lambda scene: scene.front.create_endpoint(name, **options)  # type: ignore[arg-type]
 
 
-def connect(**options: object) -> Callable[[Scene], object]:
+def connect(**options: Any) -> Callable[[Scene], object]:
     """Ask to connect the idle sandbox to the second network."""
     return lambda scene: scene.idle.connect(scene.back, **options)
 
@@ -80,6 +81,15 @@ def dead_process() -> int:
     process = subprocess.Popen(["true"])
     process.wait()
     return process.pid
+
+
+def two_hosts(scene: Scene) -> None:
+    """Create one network of the host driver, then another; take the first away again."""
+    first = scene.controller.create_network("host-one", "host")
+    try:
+        scene.controller.create_network("host-two", "host")
+    finally:
+        first.delete()
 
 
 CASES: list[tuple[str, Callable[[Scene], object], type[LibnetworkError], str, str]] = [
@@ -130,7 +140,10 @@ CASES: list[tuple[str, Callable[[Scene], object], type[LibnetworkError], str, st
         create(subnets="10.10.0.0/24", gateways="10.10.0.5", aux_addresses={"router": "10.10.0.5"}),
         Conflict, "address_in_use", "10.10.0.5",
     ),
-    ("auxiliary addresses without names", create(aux_addresses=["10.1.0.5"]), InvalidParameter, "invalid_mapping", "mapping"),
+    (
+        "auxiliary addresses without names",
+        create(aux_addresses=["10.1.0.5"]), InvalidParameter, "invalid_mapping", "mapping",
+    ),
     ("neither IPv4 nor IPv6", create(ipv4=False), InvalidParameter, "no_family", "IPv4 or IPv6"),
     (
         "an option with a misspelt key",
@@ -139,50 +152,125 @@ CASES: list[tuple[str, Callable[[Scene], object], type[LibnetworkError], str, st
     ),
     ("an option of nobody", create(options={"zzz": 1}), InvalidParameter, "unknown_option", "it knows"),
     ("an option of IPAM's that is unknown", create(ipam_options={"zzz": 1}), InvalidParameter, "unknown_option", "zzz"),
-    ("a boolean that is none", create(options={labels.BRIDGE_ENABLE_ICC: "maybe"}), InvalidParameter, "invalid_option", "true or false"),
+    (
+        "a boolean that is none",
+        create(options={labels.BRIDGE_ENABLE_ICC: "maybe"}), InvalidParameter, "invalid_option", "true or false",
+    ),
     ("options that are a list", create(options=["a=b"]), InvalidParameter, "invalid_mapping", "mapping"),
     ("an MTU that is too large", create(options={labels.DRIVER_MTU: 99999}), InvalidParameter, "invalid_mtu", "65535"),
-    ("an MTU that is too small for IPv6", create(ipv6=True, options={labels.DRIVER_MTU: 1000}), InvalidParameter, "invalid_mtu", "1280"),
+    (
+        "an MTU that is too small for IPv6",
+        create(ipv6=True, options={labels.DRIVER_MTU: 1000}), InvalidParameter, "invalid_mtu", "1280",
+    ),
     ("an MTU below zero", create(options={labels.DRIVER_MTU: -1}), InvalidParameter, "invalid_option", "not negative"),
-    ("a bridge name that is a veth link", create(options={labels.BRIDGE_NAME: "uplink0"}), Conflict, "link_exists", "a veth link"),
-    ("a bridge name that is loopback", create(options={labels.BRIDGE_NAME: "lo"}), Conflict, "link_exists", "choose another"),
-    ("a bridge name that is another network's", create(options={labels.BRIDGE_NAME: "br-back"}), Conflict, "bridge_taken", "'back'"),
+    (
+        "a bridge name that is a veth link",
+        create(options={labels.BRIDGE_NAME: "uplink0"}), Conflict, "link_exists", "a veth link",
+    ),
+    (
+        "a bridge name that is loopback",
+        create(options={labels.BRIDGE_NAME: "lo"}), Conflict, "link_exists", "choose another",
+    ),
+    (
+        "a bridge name that is another network's",
+        create(options={labels.BRIDGE_NAME: "br-back"}), Conflict, "bridge_taken", "'back'",
+    ),
     (
         "a bridge name of 16 characters",
         create(options={labels.BRIDGE_NAME: "b" * 16}), InvalidParameter, "invalid_option", "15 bytes",
     ),
     ("a configuration that does not exist", create(config_from="nope"), NotFound, "no_such_network", "nope"),
-    ("a configuration that is a real network", create(config_from="front"), Forbidden, "not_config_only", "config_only=True"),
-    ("a subnet beside a configuration", create(config_from="only", subnets="10.12.0.0/24"), Forbidden, "config_from_conflict", "subnets"),
-    ("a subnet for the null driver", create(driver="null", subnets="10.10.0.0/24"), InvalidParameter, "no_subnets", "null"),
-    ("a second network of the host driver", lambda scene: two_hosts(scene), Forbidden, "singleton", "only one"),
+    (
+        "a configuration that is a real network",
+        create(config_from="front"), Forbidden, "not_config_only", "config_only=True",
+    ),
+    (
+        "a subnet beside a configuration",
+        create(config_from="only", subnets="10.12.0.0/24"), Forbidden, "config_from_conflict", "subnets",
+    ),
+    (
+        "a subnet for the null driver",
+        create(driver="null", subnets="10.10.0.0/24"), InvalidParameter, "no_subnets", "null",
+    ),
+    ("a second network of the host driver", two_hosts, Forbidden, "singleton", "only one"),
     ("a network in use, deleted", lambda scene: scene.front.delete(), Conflict, "network_in_use", "force"),
-    ("a fixed option, updated", lambda scene: scene.back.update(options={labels.BRIDGE_NAME: "br-x"}), NotSupported, "option_fixed", "delete and create"),
-    ("a network that is not there", lambda scene: scene.controller.network("nope"), NotFound, "no_such_network", "nope"),
-    ("a sandbox that is not there", lambda scene: scene.controller.sandbox("nope"), NotFound, "no_such_sandbox", "nope"),
-    ("an endpoint that is not there", lambda scene: scene.controller.endpoint("nope"), NotFound, "no_such_endpoint", "nope"),
-    ("an endpoint that the network lacks", lambda scene: scene.back.endpoint("bad-web"), NotFound, "no_such_endpoint", "bad-web"),
-    ("an unknown filter", lambda scene: scene.controller.networks(colour="red"), InvalidParameter, "unknown_filter", "colour"),
+    (
+        "a fixed option, updated",
+        lambda scene: scene.back.update(options={labels.BRIDGE_NAME: "br-x"}), NotSupported, "option_fixed", "delete and create",
+    ),
+    (
+        "a network that is not there",
+        lambda scene: scene.controller.network("nope"), NotFound, "no_such_network", "nope",
+    ),
+    (
+        "a sandbox that is not there",
+        lambda scene: scene.controller.sandbox("nope"), NotFound, "no_such_sandbox", "nope",
+    ),
+    (
+        "an endpoint that is not there",
+        lambda scene: scene.controller.endpoint("nope"), NotFound, "no_such_endpoint", "nope",
+    ),
+    (
+        "an endpoint that the network lacks",
+        lambda scene: scene.back.endpoint("bad-web"), NotFound, "no_such_endpoint", "bad-web",
+    ),
+    (
+        "an unknown filter",
+        lambda scene: scene.controller.networks(colour="red"), InvalidParameter, "unknown_filter", "colour",
+    ),
     ("a sandbox's name that is taken", sandbox("bad-web"), Conflict, "name_taken", "already exists"),
     ("a sandbox's name with a space", sandbox("bad web"), InvalidParameter, "invalid_name", "letters"),
-    ("a path where nothing is", sandbox(netns="/run/netns/no-such"), NotFound, "namespace_not_found", "/run/netns/no-such"),
-    ("a path that is an ordinary file", sandbox(netns="/etc/hostname"), InvalidParameter, "not_a_namespace", "/run/netns/NAME"),
+    (
+        "a path where nothing is",
+        sandbox(netns="/run/netns/no-such"), NotFound, "namespace_not_found", "/run/netns/no-such",
+    ),
+    (
+        "a path that is an ordinary file",
+        sandbox(netns="/etc/hostname"), InvalidParameter, "not_a_namespace", "/run/netns/NAME",
+    ),
     ("a path that is a directory", sandbox(netns="/etc"), InvalidParameter, "not_a_namespace", "/etc"),
-    ("a namespace of another kind", sandbox(netns="/proc/self/ns/mnt"), InvalidParameter, "not_a_namespace", "/proc/PID/ns/net"),
-    ("a pid that is gone", lambda scene: scene.controller.create_sandbox("bad-new", netns=dead_process()), NotFound, "process_not_found", "no process"),
-    ("a sandbox's namespace, adopted", lambda scene: scene.controller.create_sandbox("bad-new", netns=scene.web.key), Conflict, "namespace_taken", "bad-web"),
+    (
+        "a namespace of another kind",
+        sandbox(netns="/proc/self/ns/mnt"), InvalidParameter, "not_a_namespace", "/proc/PID/ns/net",
+    ),
+    (
+        "a pid that is gone",
+        lambda scene: scene.controller.create_sandbox("bad-new", netns=dead_process()), NotFound, "process_not_found", "no process",
+    ),
+    (
+        "a sandbox's namespace, adopted",
+        lambda scene: scene.controller.create_sandbox("bad-new", netns=scene.web.key), Conflict, "namespace_taken", "bad-web",
+    ),
     ("a setting outside net.", sandbox(sysctls={"kernel.hostname": "x"}), InvalidParameter, "invalid_sysctl", "net."),
     ("a setting that the kernel lacks", sandbox(sysctls={"net.ipv4.nope": "1"}), NotFound, "gone", "net/ipv4/nope"),
-    ("a value that the kernel refuses", sandbox(sysctls={"net.ipv4.ip_forward": "x"}), InvalidParameter, "refused", "ip_forward"),
+    (
+        "a value that the kernel refuses",
+        sandbox(sysctls={"net.ipv4.ip_forward": "x"}), InvalidParameter, "refused", "ip_forward",
+    ),
     ("a name server that is no address", sandbox(dns="foo"), InvalidParameter, "invalid_address", "name server"),
-    ("a search domain with a line break", sandbox(dns_search="a\nnameserver 192.0.2.1"), InvalidParameter, "invalid_resolver_word", "white space"),
+    (
+        "a search domain with a line break",
+        sandbox(dns_search="a\nnameserver 192.0.2.1"), InvalidParameter, "invalid_resolver_word", "white space",
+    ),
     ("a host that is no address", sandbox(extra_hosts={"a": "foo"}), InvalidParameter, "invalid_address", "foo"),
     ("hosts without names", sandbox(extra_hosts=["a:10.0.0.1"]), InvalidParameter, "invalid_mapping", "mapping"),
-    ("a rename to a name that is taken", lambda scene: scene.idle.rename("bad-web"), Conflict, "name_taken", "already exists"),
-    ("an option that refresh cannot change", lambda scene: scene.idle.refresh(netns="x"), InvalidParameter, "unknown_option", "hostname"),
-    ("a family that is neither 4 nor 6", lambda scene: scene.web.gateway(5), InvalidParameter, "invalid_family", "4 or 6"),  # type: ignore[arg-type]
+    (
+        "a rename to a name that is taken",
+        lambda scene: scene.idle.rename("bad-web"), Conflict, "name_taken", "already exists",
+    ),
+    (
+        "an option that refresh cannot change",
+        lambda scene: scene.idle.refresh(netns="x"), InvalidParameter, "unknown_option", "hostname",
+    ),
+    (
+        "a family that is neither 4 nor 6",
+        lambda scene: scene.web.gateway(5), InvalidParameter, "invalid_family", "4 or 6",  # type: ignore[arg-type]
+    ),
     ("an address outside the pool", endpoint(addresses="10.9.9.9"), InvalidParameter, "outside_subnet", "10.7.0.0/24"),
-    ("an address of a family that is off", endpoint(addresses="fd00::9"), InvalidParameter, "outside_subnet", "10.7.0.0/24"),
+    (
+        "an address of a family that is off",
+        endpoint(addresses="fd00::9"), InvalidParameter, "outside_subnet", "10.7.0.0/24",
+    ),
     ("an address in use", endpoint(addresses="10.7.0.2"), Conflict, "address_in_use", "choose another"),
     ("the gateway's address", endpoint(addresses="10.7.0.1"), Conflict, "address_in_use", "choose another"),
     ("the broadcast address", endpoint(addresses="10.7.0.255"), Conflict, "address_reserved", "choose another"),
@@ -194,47 +282,85 @@ CASES: list[tuple[str, Callable[[Scene], object], type[LibnetworkError], str, st
     ("text that is no port", endpoint(ports="http"), InvalidParameter, "invalid_port", "HOST_PORT"),
     ("port 70000", endpoint(ports="70000:80"), InvalidParameter, "invalid_port", "65535"),
     ("port 0 of a container", endpoint(ports="80:0"), InvalidParameter, "invalid_port", "between 1"),
-    ("a range of another length", endpoint(ports="8000-8005:80-81"), InvalidParameter, "invalid_port", "differ in length"),
+    (
+        "a range of another length",
+        endpoint(ports="8000-8005:80-81"), InvalidParameter, "invalid_port", "differ in length",
+    ),
     ("an unknown protocol", endpoint(ports="80/icmp"), InvalidParameter, "invalid_port", "tcp, udp or sctp"),
     ("an IPv6 host address without IPv6", endpoint(ports="[::1]:80:80"), InvalidParameter, "port_family", "IPv6"),
     ("an exposed port that is none", endpoint(expose="http"), InvalidParameter, "invalid_port", "http"),
     ("an exposed port with a host port", endpoint(expose="80:80"), InvalidParameter, "invalid_port", "ports="),
-    ("an interface name of 16 characters", endpoint(interface="i" * 16), InvalidParameter, "interface_name_too_long", "15 bytes"),
+    (
+        "an interface name of 16 characters",
+        endpoint(interface="i" * 16), InvalidParameter, "interface_name_too_long", "15 bytes",
+    ),
     ("an interface name with a slash", endpoint(interface="a/b"), InvalidParameter, "invalid_interface_name", "'/'"),
     ("an unknown endpoint option", endpoint(options={"zzz": "1"}), InvalidParameter, "unknown_option", "zzz"),
-    ("an endpoint setting without IFNAME", endpoint(sysctls={"net.ipv4.conf.eth0.forwarding": "1"}), InvalidParameter, "invalid_sysctl", "IFNAME"),
-    ("an endpoint on a configuration", lambda scene: scene.controller.network("only").create_endpoint("new"), Forbidden, "config_only", "no endpoints"),
+    (
+        "an endpoint setting without IFNAME",
+        endpoint(sysctls={"net.ipv4.conf.eth0.forwarding": "1"}), InvalidParameter, "invalid_sysctl", "IFNAME",
+    ),
+    (
+        "an endpoint on a configuration",
+        lambda scene: scene.controller.network("only").create_endpoint("new"), Forbidden, "config_only", "no endpoints",
+    ),
     ("a second join", lambda scene: scene.endpoint.join(scene.idle), Conflict, "already_joined", "leave it first"),
-    ("a join to the same sandbox again", lambda scene: scene.endpoint.join(scene.web), Conflict, "already_joined", "leave it first"),
+    (
+        "a join to the same sandbox again",
+        lambda scene: scene.endpoint.join(scene.web), Conflict, "already_joined", "leave it first",
+    ),
     ("a joined endpoint, deleted", lambda scene: scene.endpoint.delete(), Conflict, "endpoint_in_use", "leave first"),
-    ("a network that the sandbox is not on", lambda scene: scene.idle.disconnect(scene.front), Conflict, "not_connected", "not connected"),
+    (
+        "a network that the sandbox is not on",
+        lambda scene: scene.idle.disconnect(scene.front), Conflict, "not_connected", "not connected",
+    ),
     ("a connect with a misspelt option", connect(adresses="10.8.0.9"), InvalidParameter, "unknown_option", "adresses"),
-    ("an interface that the sandbox has", lambda scene: scene.web.connect(scene.back, interface="eth0"), Conflict, "interface_taken", "eth0"),
+    (
+        "an interface that the sandbox has",
+        lambda scene: scene.web.connect(scene.back, interface="eth0"), Conflict, "interface_taken", "eth0",
+    ),
     ("loopback as an interface", connect(interface="lo"), Conflict, "interface_taken", "lo"),
-    ("an interface setting that the kernel lacks", connect(sysctls={"net.ipv4.conf.IFNAME.nope": "1"}), NotFound, "gone", "nope"),
-    ("an interface setting that the kernel refuses", connect(sysctls={"net.ipv4.conf.IFNAME.forwarding": "x"}), InvalidParameter, "refused", "forwarding"),
+    (
+        "an interface setting that the kernel lacks",
+        connect(sysctls={"net.ipv4.conf.IFNAME.nope": "1"}), NotFound, "gone", "nope",
+    ),
+    (
+        "an interface setting that the kernel refuses",
+        connect(sysctls={"net.ipv4.conf.IFNAME.forwarding": "x"}), InvalidParameter, "refused", "forwarding",
+    ),
     ("a port that another endpoint has", connect(ports="8080:80"), Conflict, "port_taken", "bad-web"),
     ("a second port that another endpoint has", connect(ports=["8081:80", "8080:81"]), Conflict, "port_taken", "8080"),
-    ("a published port, published again", lambda scene: scene.endpoint.publish("8080:81"), Conflict, "port_taken", "8080"),
-    ("a port that is not published", lambda scene: scene.endpoint.unpublish("9090:80"), NotFound, "not_published", "8080:80"),
+    (
+        "a published port, published again",
+        lambda scene: scene.endpoint.publish("8080:81"), Conflict, "port_taken", "8080",
+    ),
+    (
+        "a port that is not published",
+        lambda scene: scene.endpoint.unpublish("9090:80"), NotFound, "not_published", "8080:80",
+    ),
     ("a host's address that it does not have", connect(ports="192.0.2.7:8082:80"), LibnetworkError, "", "192.0.2.7"),
-    ("a cluster", lambda scene: NetworkController.temporary(host=scene.host, cluster="etcd://127.0.0.1"), NotSupported, "no_cluster", "etcd"),
-    ("an unknown configuration", lambda scene: NetworkController.temporary(config={"colour": 1}), InvalidParameter, "unknown_configuration", "address_pools"),
-    ("a host that is no namespace", lambda scene: NetworkController.temporary(host="/etc/hostname"), InvalidParameter, "not_a_namespace", "/etc/hostname"),
-    ("a host that is not there", lambda scene: NetworkController.temporary(host="/run/netns/no-such"), NotFound, "namespace_not_found", "no-such"),
+    (
+        "a cluster",
+        lambda scene: NetworkController.temporary(host=scene.host, cluster="etcd://127.0.0.1"), NotSupported, "no_cluster", "etcd",
+    ),
+    (
+        "an unknown configuration",
+        lambda _: NetworkController.temporary(config={"colour": 1}), InvalidParameter, "unknown_configuration", "address_pools",
+    ),
+    (
+        "a host that is no namespace",
+        lambda _: NetworkController.temporary(host="/etc/hostname"), InvalidParameter, "not_a_namespace", "/etc/hostname",
+    ),
+    (
+        "a host that is not there",
+        lambda _: NetworkController.temporary(host="/run/netns/no-such"), NotFound, "namespace_not_found", "no-such",
+    ),
 ]  # fmt: skip
 
 
-def two_hosts(scene: Scene) -> None:
-    """Create one network of the host driver, then another; take the first away again."""
-    first = scene.controller.create_network("host-one", "host")
-    try:
-        scene.controller.create_network("host-two", "host")
-    finally:
-        first.delete()
-
-
-@pytest.mark.parametrize("call, category, code, words", [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("call", "category", "code", "words"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_bad_input(
     scene: Scene, call: Callable[[Scene], object], category: type[LibnetworkError], code: str, words: str
 ) -> None:
@@ -406,4 +532,3 @@ with NetworkController.temporary(host=sys.argv[1]) as controller:
     done = python(program, scene.host, timeout=40)
     assert done.stdout.startswith("True True []"), done.stdout + done.stderr
     assert "Error" not in done.stderr
-

@@ -4,6 +4,7 @@ import random
 from ipaddress import IPv4Interface, IPv4Network, IPv6Network
 
 import pytest
+from attrs import evolve
 
 from libnetwork_py.desired import (
     HOST,
@@ -19,6 +20,7 @@ from libnetwork_py.desired import (
     Veth,
     between,
     phase,
+    reshaped,
 )
 from libnetwork_py.types import MacAddress, parse_address
 from tests.sample import MAC, TABLE, WEB, description
@@ -101,9 +103,9 @@ def test_the_reverse_undoes() -> None:
 
 
 def test_what_stands_on_a_link_goes_and_comes_with_it() -> None:
-    """A pair in a new shape takes along what stays on it, on both ends; a bridge its ports, and what is on them."""
+    """A pair that is made anew takes along what stays on it, on both ends; a bridge its ports, and what is on them."""
     bridge = Bridge(HOST, "br0", MacAddress("02:00:00:00:00:01"))
-    wide = Bridge(HOST, "br0", bridge.mac, 9000)
+    wide = Bridge(HOST, "br0", MacAddress("02:00:00:00:00:02"), 9000)
     pair = Veth(HOST, "veth1", WEB, "eth0", MAC, "br0")
     on_it = (
         Address(WEB, "eth0", IPv4Interface("172.18.0.2/16")),
@@ -114,6 +116,47 @@ def test_what_stands_on_a_link_goes_and_comes_with_it() -> None:
     change = between([bridge, pair, *on_it, *apart], [wide, pair, *on_it, *apart])
     assert set(change.remove) == {bridge, pair, *on_it}
     assert set(change.make) == {wide, pair, *on_it}
+
+
+def test_a_link_is_altered_in_place() -> None:
+    """Another MTU, bridge or right of a port takes nothing along: both shapes are in the change, and nothing on the link is."""
+    bridge = Bridge(HOST, "br0", MacAddress("02:00:00:00:00:01"), 9000)
+    pair = Veth(HOST, "veth1", WEB, "eth0", MAC, "br0", 9000)
+    on_it = (Namespace(WEB), Address(WEB, "eth0", IPv4Interface("172.18.0.2/16")))
+    low, apart = evolve(bridge, mtu=1400), evolve(pair, mtu=1400, master="br1", hairpin=True, isolated=True)
+    change = between([bridge, pair, *on_it], [low, apart, *on_it])
+    assert set(change.remove) == {bridge, pair}
+    assert set(change.make) == {low, apart}
+    assert set(reshaped(change)) == {(bridge, low), (pair, apart)}
+    assert set(reshaped(change.reverse)) == {(low, bridge), (apart, pair)}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Veth(HOST, "veth1", WEB, "eth0", MacAddress("02:42:ac:12:00:09"), "br0", 9000),
+        Veth(HOST, "veth1", WEB, "eth1", MAC, "br0", 9000),
+        Veth(HOST, "veth1", "/run/netns/db", "eth0", MAC, "br0", 9000),
+        Bridge(HOST, "veth1", MAC),
+    ],
+)
+def test_what_cannot_be_altered_in_place(other: Veth | Bridge) -> None:
+    """A pair with another far end, another address or another kind of link is made anew."""
+    pair = Veth(HOST, "veth1", WEB, "eth0", MAC, "br0", 9000)
+    assert reshaped(between([pair], [other])) == ()
+
+
+def test_no_mtu_after_one_is_the_kernels_own() -> None:
+    """A link whose new shape names no MTU gets the kernel's default: left alone, it would keep the old one."""
+    pair = Veth(HOST, "veth1", WEB, "eth0", MAC, "br0", 9000)
+    ((_, new),) = reshaped(between([pair], [evolve(pair, mtu=0)]))
+    assert new.mtu == 1500
+
+
+def test_a_link_whose_namespace_goes_is_not_altered() -> None:
+    """A pair of a namespace that is removed goes with it, whatever else becomes of it."""
+    pair = Veth(HOST, "veth1", WEB, "eth0", MAC, "br0")
+    assert reshaped(Change((Namespace(WEB), pair), (evolve(pair, isolated=True),))) == ()
 
 
 def test_routes_go_and_come_with_the_last_address() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
@@ -129,7 +129,11 @@ def test_a_metric_counts_where_it_is_said() -> None:
     """A route that names a metric is not the one with another; one that names none takes the kernel's."""
     there = RouteFact(DEFAULT, "eth0", None, 100)
     assert compare([Route(WEB, DEFAULT, "eth0", metric=5)], _with_routes(there)).missing
-    assert not compare([Route(WEB, DEFAULT, "eth0")], _with_routes(there))
+    assert compare([Route(WEB, DEFAULT, "eth0")], _with_routes(there)).missing
+    assert not compare([Route(WEB, DEFAULT, "eth0")], _with_routes(RouteFact(DEFAULT, "eth0", None, 0)))
+    destination = IPv6Network("fd09::/64")
+    there = RouteFact(destination, "eth0", None, 1024)
+    assert not compare([Route(WEB, destination, "eth0")], _with_routes(there))
 
 
 def test_a_setting_with_another_value() -> None:

@@ -209,9 +209,11 @@ def test_a_namespace_takes_everything_along(fake_kernel: FakeKernel) -> None:
     fake_kernel.apply(Change(make=(*EVERYTHING, outer)))
     fake_kernel.apply(Change(remove=(Namespace(WEB),)))
     left = [word for word in EVERYTHING if not isinstance(word, Namespace) and word.namespace == HOST]
-    assert fake_kernel.state() == {word for word in left if not isinstance(word, Veth)}
+    assert fake_kernel.state() == {
+        word for word in left if not isinstance(word, Veth) or WEB not in {word.namespace, word.peer_namespace}
+    }
     assert set(fake_kernel.facts([WEB]).namespaces) == {HOST}
-    assert set(fake_kernel.facts().host.links) == {"lo", "br0"}
+    assert set(fake_kernel.facts().host.links) == {"lo", "br0", "br1", "up1", "down1"}
 
 
 def test_a_bridge_leaves_its_ports_behind(ground: FakeKernel) -> None:

@@ -195,3 +195,19 @@ def test_awkward_names_are_quoted() -> None:
     """A name that a shell would read as something else is quoted."""
     (line, *_) = make_lines(Bridge(HOST, "a;b$c", MacAddress("02:00:00:00:00:01")))
     assert line.startswith("ip link add 'a;b$c' ")
+
+
+def test_a_link_in_another_shape_is_set_in_place() -> None:
+    """A change of MTU, bridge or port flags is written as what sets them, at both ends; nothing is deleted."""
+    old = Veth(HOST, "veth1", WEB, "eth0", MAC, "br0", 1400)
+    new = Veth(HOST, "veth1", WEB, "eth0", MAC, "br1", 9000, isolated=True)
+    assert render(Change((old,), (new,))).splitlines() == [
+        "ip link set veth1 mtu 9000",
+        "ip -n web link set eth0 mtu 9000",
+        "ip link set veth1 master br1",
+        "ip link set veth1 type bridge_slave hairpin off isolated on",
+    ]
+    assert (
+        render(Change((new,), (old,))).splitlines()[-1]
+        == "ip link set veth1 type bridge_slave hairpin off isolated off"
+    )

@@ -1,46 +1,50 @@
 """Links, addresses and sysctls of a bridge network and of an endpoint on it.
 
-May import: drivers.api, drivers.bridge.options, firewall, desired, facts, network, endpoint, sandbox, types, errors.
+May import: drivers.api, drivers.bridge.checks, drivers.bridge.leaves, drivers.bridge.options, firewall, desired, facts, network,
+endpoint, sandbox, types, errors.
 """
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from attrs import evolve
 
-from ... import labels
 from ...desired import HOST, Address, Bridge, Description, Sysctl, Veth, Word
 from ...endpoint import EndpointRecord
-from ...errors import Conflict, Forbidden, InvalidParameter
-from ...facts import Facts
+from ...errors import InvalidParameter
 from ...firewall.elements import network_elements, port_elements
+from ...firewall.table import GROUP_MARK
 from ...network import NetworkRecord, Subnet
 from ...sandbox import SandboxRecord
-from ...types import EMPTY, FAMILIES, INTERFACE_NAME_MAX, Family, IPAddress, MacAddress, PortBinding
-from ..api import Attachment, Capability, Context, Driver, Surroundings
+from ...types import FAMILIES, INTERFACE_NAME_MAX, Family, IPAddress, IPNetwork, MacAddress, PortBinding
+from ..api import Attachment, Capability, Context, Driver, Option, Surroundings
 from ..options import Options
-from .options import MTU_MAX, MTU_MIN, OPTIONS, BridgeOptions, read
+from .checks import ADDRESSES, ADOPTED, DEFAULT_GATEWAYS, MTU, SETTING, adoption, check, flagged
+from .leaves import Sizes, bridge_of, leaf_words
+from .options import MTU_MIN_IPV6, OPTIONS, BridgeOptions, read
 
-MTU_MIN_IPV6 = 1280
-
-ADOPTED, ADDRESSES = "bridge.adopted", "bridge.addresses"
-"""What is remembered of a bridge that was there before the network: its name, and the addresses that it had."""
-
-DEFAULT_GATEWAYS: Mapping[Family, str] = {4: labels.DEFAULT_GATEWAY_IPV4, 6: labels.DEFAULT_GATEWAY_IPV6}
+EVERYWHERE: Mapping[Family, IPNetwork] = {4: ipaddress.IPv4Network("0.0.0.0/0"), 6: ipaddress.IPv6Network("::/0")}
+"""The clients whose source is changed where the endpoint is not its sandbox's way out: it would answer them by another network."""
 
 FORWARDING: dict[Family, str] = {4: "ipv4.ip_forward", 6: "ipv6.conf.all.forwarding"}
 """What makes the host pass packets on between its interfaces."""
 
 
 class BridgeDriver(Driver):
-    """A Linux bridge per network; sandboxes hang on it by veth pairs and reach the outside through the host."""
+    """A Linux bridge per network; sandboxes hang on it by veth pairs and reach the outside through the host.
+
+    Args:
+        sizes: How many ports a bridge takes.
+    """
 
     capability = Capability(ports=True)
-    options = OPTIONS
+    options: Sequence[Option] = OPTIONS
+
+    def __init__(self, sizes: Sizes = Sizes()) -> None:  # noqa: B008 (frozen)
+        self._sizes = sizes
 
     # Checks
 
@@ -49,17 +53,12 @@ class BridgeDriver(Driver):
 
         Raises:
             InvalidParameter: unknown option or bad value, or no family. Forbidden: two subnets of one family.
-            Conflict: the bridge's name is another link's, or a subnet overlaps another network's.
+            Conflict: the bridge's name is another link's, or a subnet overlaps another network's. NotSupported: see `checks`.
         """
         options = read(network.options, network.id)
-        _check_mtu(options, network)
-        if not (network.ipv4 or network.ipv6):
-            raise InvalidParameter("IPv4 or IPv6 must be enabled", code="no_family")
-        _check_modes(options, network)
-        _check_subnets(network, surroundings.networks)
-        _check_gateways(network)
-        _check_bridge_name(options.name, network, surroundings)
-        return evolve(network, decided=_adopted(options.name, network, surroundings.facts))
+        network = flagged(network, options)
+        check(network, options, surroundings)
+        return evolve(network, decided=adoption(options.name, network, surroundings))
 
     def check_endpoint(self, network: NetworkRecord, endpoint: EndpointRecord) -> EndpointRecord:
         """Give the endpoint its MAC address, and its ports the network's host address.
@@ -67,11 +66,16 @@ class BridgeDriver(Driver):
         Raises:
             InvalidParameter: unknown option, or a port bound to an address of a family that the endpoint lacks.
         """
-        Options("bridge", OPTIONS, endpoint.options, where="endpoint")
+        if endpoint.options:
+            Options("bridge", OPTIONS, endpoint.options, where="endpoint")
         host = read(network.options, network.id).host_binding
-        ports = tuple(evolve(port, host_ip=host) if host and port.host_ip is None else port for port in endpoint.ports)
+        ports = endpoint.ports
+        if host:
+            ports = tuple(evolve(port, host_ip=host) if port.host_ip is None else port for port in ports)
         for port in ports:
             _check_port(port, endpoint)
+        if endpoint.mac and ports is endpoint.ports:
+            return endpoint
         return evolve(endpoint, mac=endpoint.mac or derived_mac(endpoint), ports=ports)
 
     # Descriptions
@@ -95,7 +99,9 @@ class BridgeDriver(Driver):
                 modes=options.modes,
                 snat=options.snat,
                 trusted=options.trusted,
+                closed=_closed(network, context),
             ),
+            *_leaves(network, options, context),
         )
 
     def describe_endpoint(
@@ -109,13 +115,21 @@ class BridgeDriver(Driver):
             sandbox.key,
             endpoint.ifname,
             endpoint.mac or derived_mac(endpoint),
-            master=options.name,
-            mtu=options.mtu,
+            master=bridge_of(network.id, options.name, endpoint.segment),
+            mtu=options.mtu or int(network.decided.get(MTU, 0)),
             group=group(network),
             hairpin=True,
             isolated=not options.icc,
         )
         return Attachment((veth, *_ports(network, endpoint, context)), _gateways(network, options))
+
+    def segment(self, network: NetworkRecord, taken: Mapping[int, int]) -> int:
+        """Return the lowest bridge with room, the network's own first.
+
+        Raises:
+            Unavailable: the network is full.
+        """
+        return self._sizes.segment(network, taken)
 
     def interface_prefix(self, network: NetworkRecord) -> str:
         """Return the option's prefix."""
@@ -130,9 +144,15 @@ class BridgeDriver(Driver):
         return tuple(family for family in FAMILIES if family not in without)
 
 
+def _leaves(network: NetworkRecord, options: BridgeOptions, context: Context) -> Iterator[Word]:
+    """The further bridges, up to the last one in use: each hangs on the one before."""
+    for number in range(1, max(context.segments, default=0) + 1):
+        yield from leaf_words(network, options, number, group(network), context.table)
+
+
 def group(network: NetworkRecord) -> int:
-    """Return the number that marks a network's links as its own (``IFLA_GROUP``; 0 is everybody's)."""
-    return int(network.id[:7], 16) | 1
+    """Return the number that marks a network's links as its own, and as a controller's (``IFLA_GROUP``; 0 is everybody's)."""
+    return GROUP_MARK | int(network.id[:7], 16)
 
 
 def derived_mac(endpoint: EndpointRecord) -> MacAddress:
@@ -177,28 +197,42 @@ def _has_address(family: Family, options: BridgeOptions) -> bool:
 
 
 def _sysctls(network: NetworkRecord, options: BridgeOptions, context: Context) -> Iterator[Word]:
-    bridge = options.name
+    def setting(name: str, value: str) -> Sysctl:
+        return Sysctl(HOST, name, value, link=options.name, restore=network.decided.get(f"{SETTING}{name}"))
+
     ipv6 = any(subnet.family == 6 for subnet in network.subnets) and options.modes[6] != "isolated"
-    yield Sysctl(HOST, "ipv6.conf.{}.disable_ipv6", "0" if ipv6 else "1", link=bridge)
+    # Turning it off would take addresses that somebody else gave the bridge; below its least MTU there is no IPv6 to turn off.
+    if ipv6 or (ADOPTED not in network.decided and not 0 < options.mtu < MTU_MIN_IPV6):
+        yield setting("ipv6.conf.{}.disable_ipv6", "0" if ipv6 else "1")
     if ipv6:
-        yield Sysctl(HOST, "ipv6.conf.{}.accept_ra", "0", link=bridge)
+        yield setting("ipv6.conf.{}.accept_ra", "0")
     if network.internal:
         return
     # A published port reached through 127.0.0.1 leaves by the bridge with a loopback source before it is masqueraded.
-    yield Sysctl(HOST, "ipv4.conf.{}.route_localnet", "1", link=bridge)
+    yield setting("ipv4.conf.{}.route_localnet", "1")
     for family in dict.fromkeys(subnet.family for subnet in network.subnets):
         name = FORWARDING[family]
         yield Sysctl(HOST, name, "1", restore=context.sysctls.get(name))
 
 
+def _closed(network: NetworkRecord, context: Context) -> list[Family]:
+    """The families that the host forwards only since we switched it on."""
+    families = dict.fromkeys(subnet.family for subnet in network.subnets)
+    return [family for family in families if context.sysctls.get(FORWARDING[family]) == "0"]
+
+
 def _ports(network: NetworkRecord, endpoint: EndpointRecord, context: Context) -> Iterator[Word]:
-    modes = read(network.options, network.id).modes
+    if not endpoint.bindings:
+        return
+    options = read(network.options, network.id)
     others = (other for other in context.networks if other.id != network.id)
     shared = [subnet.subnet for other in others for subnet in other.subnets]
-    for binding in endpoint.bindings:
-        for address in _published(endpoint):
-            mode = modes[4 if address.version == 4 else 6]
-            yield from port_elements(context.table, binding, address, mode=mode, shared=shared)
+    for address in _published(endpoint):
+        family: Family = 4 if address.version == 4 else 6
+        answers_elsewhere = context.gateways.get(family) != endpoint.id and _has_address(family, options)
+        detours = [EVERYWHERE[family]] if answers_elsewhere else shared
+        for binding in endpoint.bindings:
+            yield from port_elements(context.table, binding, address, mode=options.modes[family], shared=detours)
 
 
 def _published(endpoint: EndpointRecord) -> Iterable[IPAddress]:
@@ -209,90 +243,8 @@ def _published(endpoint: EndpointRecord) -> Iterable[IPAddress]:
     return first.values()
 
 
-def _check_mtu(options: BridgeOptions, network: NetworkRecord) -> None:
-    low = MTU_MIN_IPV6 if network.ipv6 else MTU_MIN
-    if options.mtu and not low <= options.mtu <= MTU_MAX:
-        raise InvalidParameter(
-            f"MTU {options.mtu} is not between {low} and {MTU_MAX}{' (IPv6 needs 1280)' if network.ipv6 else ''}",
-            code="invalid_mtu", mtu=options.mtu,
-        )  # fmt: skip
-
-
-def _check_modes(options: BridgeOptions, network: NetworkRecord) -> None:
-    for family in FAMILIES:
-        if options.modes[family] == "isolated" and not network.internal:
-            raise InvalidParameter(
-                "gateway mode 'isolated' can only be used for an internal network: give internal=True",
-                code="isolated_not_internal",
-            )
-
-
-def _check_gateways(network: NetworkRecord) -> None:
-    for subnet in network.subnets:
-        for family, name in DEFAULT_GATEWAYS.items():
-            address = subnet.aux_addresses.get(name)
-            if address and network.internal:
-                raise InvalidParameter(f"{name} {address}: an internal network has no way out", code="internal_gateway")
-            if address and family != subnet.family:
-                raise InvalidParameter(
-                    f"{name} {address} is no IPv{family} address", code="invalid_gateway", address=str(address)
-                )
-
-
-def _adopted(name: str, network: NetworkRecord, facts: Facts) -> Mapping[str, str]:
-    """Return what to remember of a bridge that somebody else made: it is used as it is, and stays when the network goes."""
-    if network.decided:
-        return network.decided
-    link = facts.host.links.get(name)
-    if link is None:
-        return EMPTY
-    addresses = sorted(str(address) for device, address in facts.host.addresses if device == name)
-    return MappingProxyType({ADOPTED: name, ADDRESSES: " ".join(addresses)})
-
-
-def _check_subnets(network: NetworkRecord, others: Iterable[NetworkRecord]) -> None:
-    families = [subnet.family for subnet in network.subnets]
-    for family in (4, 6):
-        if families.count(family) > 1:
-            raise Forbidden(
-                f"a bridge network has at most one IPv{family} subnet: {families.count(family)} were given",
-                code="too_many_subnets",
-            )
-    for other in others:
-        for theirs in other.subnets:
-            for ours in network.subnets:
-                if ours.family == theirs.family and ours.subnet.overlaps(theirs.subnet):
-                    raise Conflict(
-                        f"subnet {ours.subnet} overlaps {theirs.subnet} of network {other.name!r}",
-                        code="subnet_overlap", network_id=other.id, subnet=ours.subnet,
-                    )  # fmt: skip
-
-
-def _check_bridge_name(name: str, network: NetworkRecord, surroundings: Surroundings) -> None:
-    for other in surroundings.networks:
-        if other.id != network.id and read(other.options, other.id).name == name:
-            raise Conflict(
-                f"bridge {name!r} is network {other.name!r}'s: choose another name", code="bridge_taken", name=name
-            )
-    _check_link(name, surroundings.facts)
-
-
-def _check_link(name: str, facts: Facts) -> None:
-    link = facts.host.links.get(name)
-    if link is None or link.kind == "bridge":
-        return
-    what = f"a {link.kind} link" if link.kind else "a physical interface"
-    raise Conflict(
-        f"bridge name {name!r} is taken: it is {what} of the host; choose another name",
-        code="link_exists",
-        name=name,
-        kind=link.kind,
-    )
-
-
 def _check_port(port: PortBinding, endpoint: EndpointRecord) -> None:
-    families = {address.version for address in endpoint.addresses}
-    if port.family and port.family not in families:
+    if port.family and port.family not in endpoint.families:
         raise InvalidParameter(
             f"port {port} is bound to an IPv{port.family} address of the host and endpoint {endpoint.name!r} has none of that family",
             code="port_family", binding=str(port),

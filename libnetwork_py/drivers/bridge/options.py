@@ -6,6 +6,7 @@ May import: drivers.api, drivers.options, firewall.elements, labels, types, erro
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Address
 from typing import cast, get_args
 
 from attrs import frozen
@@ -17,7 +18,7 @@ from ...types import Family, IPAddress, check_interface_name
 from ..api import Option
 from ..options import Options
 
-MTU_MIN, MTU_MAX = 68, 65535
+MTU_MIN, MTU_MIN_IPV6, MTU_MAX = 68, 1280, 65535
 """What a veth takes (``ETH_MIN_MTU`` to ``ETH_MAX_MTU``); IPv6 needs 1280 (RFC 8200, section 5)."""
 
 OPTIONS = (
@@ -29,7 +30,13 @@ OPTIONS = (
         "Traffic to the outside leaves with the host's address.",
         changeable=True,
     ),
-    Option(labels.BRIDGE_ENABLE_ICC, "boolean", "true", "Endpoints of the network may talk to each other."),
+    Option(
+        labels.BRIDGE_ENABLE_ICC,
+        "boolean",
+        "true",
+        "Endpoints of the network may talk to each other.",
+        changeable=True,
+    ),
     Option(
         labels.BRIDGE_GATEWAY_MODE_IPV4,
         "text",
@@ -70,11 +77,27 @@ OPTIONS = (
         labels.BRIDGE_HOST_BINDING_IPV4,
         "address",
         "",
-        "Host address of published ports that name none.",
+        "Host address of published ports that name none, IPv4 or IPv6; `0.0.0.0` means all, as none does. A change counts for"
+        " endpoints created, and ports published, after it.",
         changeable=True,
     ),
-    Option(labels.DRIVER_MTU, "integer", "0", "MTU in bytes of bridge and interfaces; 0 leaves the kernel's 1500."),
+    Option(
+        labels.DRIVER_MTU,
+        "integer",
+        "0",
+        "MTU in bytes of bridge and interfaces, 68 to 65535, with IPv6 from 1280; 0 leaves the kernel's 1500.",
+        changeable=True,
+    ),
     Option(labels.CONTAINER_IFACE_PREFIX, "text", "eth", "Prefix of interface names inside sandboxes."),
+    Option(labels.ENABLE_IPV4, "boolean", "", "The argument `ipv4`, for those who give it as Docker's option."),
+    Option(labels.ENABLE_IPV6, "boolean", "", "The argument `ipv6`, likewise."),
+    Option(labels.INTERNAL, "boolean", "", "The argument `internal`, likewise."),
+    Option(
+        labels.BRIDGE_DEFAULT,
+        "boolean",
+        "false",
+        "Docker's mark of its default network, of which there is none here: only `false` is taken.",
+    ),
 )
 
 
@@ -92,6 +115,14 @@ class BridgeOptions:
     host_binding: IPAddress | None
     mtu: int
     prefix: str
+    flags: Mapping[str, bool]
+    default_bridge: bool
+
+
+_FLAGS = {"ipv4": labels.ENABLE_IPV4, "ipv6": labels.ENABLE_IPV6, "internal": labels.INTERNAL}
+_ALL_IPV4 = IPv4Address(0)
+_KNOWN_MAX = 1024
+_known: dict[str, tuple[Mapping[str, str], BridgeOptions]] = {}
 
 
 def read(given: Mapping[str, str], network_id: str) -> BridgeOptions:
@@ -100,18 +131,33 @@ def read(given: Mapping[str, str], network_id: str) -> BridgeOptions:
     Raises:
         InvalidParameter: an unknown key or a bad value.
     """
+    known = _known.get(network_id)
+    if known is not None and known[0] is given:
+        return known[1]
+    if len(_known) >= _KNOWN_MAX:
+        _known.clear()
+    found = _read(given, network_id)
+    _known[network_id] = given, found
+    return found
+
+
+def _read(given: Mapping[str, str], network_id: str) -> BridgeOptions:
     options = Options("bridge", OPTIONS, given)
+    _check_names(options)
+    binding = options.address(labels.BRIDGE_HOST_BINDING_IPV4)
     return BridgeOptions(
         name=options.text(labels.BRIDGE_NAME) or f"br-{network_id[:12]}",
         masquerade=options.boolean(labels.BRIDGE_ENABLE_IP_MASQUERADE),
         icc=options.boolean(labels.BRIDGE_ENABLE_ICC),
         modes={4: _mode(options, labels.BRIDGE_GATEWAY_MODE_IPV4), 6: _mode(options, labels.BRIDGE_GATEWAY_MODE_IPV6)},
         inhibit_ipv4=options.boolean(labels.BRIDGE_INHIBIT_IPV4),
-        trusted=_interfaces(options.text(labels.BRIDGE_TRUSTED_HOST_INTERFACES)),
+        trusted=tuple(each for each in options.text(labels.BRIDGE_TRUSTED_HOST_INTERFACES).split(":") if each),
         snat=_sources(options),
-        host_binding=options.address(labels.BRIDGE_HOST_BINDING_IPV4),
+        host_binding=None if binding == _ALL_IPV4 else binding,
         mtu=options.integer(labels.DRIVER_MTU),
-        prefix=options.text(labels.CONTAINER_IFACE_PREFIX),
+        prefix=options.text(labels.CONTAINER_IFACE_PREFIX) or "eth",
+        flags={name: options.boolean(key) for name, key in _FLAGS.items() if options.text(key)},
+        default_bridge=options.boolean(labels.BRIDGE_DEFAULT),
     )
 
 
@@ -119,8 +165,22 @@ def _mode(options: Options, key: str) -> GatewayMode:
     return cast("GatewayMode", options.text(key) or "nat")
 
 
-def _interfaces(text: str) -> tuple[str, ...]:
-    return tuple(check_interface_name(name) for name in text.split(":") if name)
+def _check_names(options: Options) -> None:
+    """Check options that hold names of interfaces: the trusted ones, and the beginning of those inside sandboxes.
+
+    Raises:
+        InvalidParameter: the kernel would take no such name.
+    """
+    trusted, prefix = labels.BRIDGE_TRUSTED_HOST_INTERFACES, labels.CONTAINER_IFACE_PREFIX
+    names = [(trusted, name, name) for name in options.text(trusted).split(":") if name]
+    names += [(prefix, text, f"{text}0") for text in (options.text(prefix),) if text]
+    for key, text, name in names:
+        try:
+            check_interface_name(name)
+        except InvalidParameter as error:
+            raise InvalidParameter(
+                f"failed to parse {key} value: {text!r} ({error})", code="invalid_option", option=key, value=text
+            ) from None
 
 
 def _sources(options: Options) -> Mapping[Family, IPAddress]:

@@ -14,7 +14,7 @@ import pytest
 from libnetwork_py import NetworkController
 from libnetwork_py.cli import main
 from libnetwork_py.cli.arguments import Arguments
-from libnetwork_py.errors import Conflict, NotFound
+from libnetwork_py.errors import Conflict, InvalidParameter, NotFound
 from libnetwork_py.store.memory import MemoryStore
 from libnetwork_py.testing import FakeKernel
 
@@ -312,3 +312,15 @@ def test_help_needs_no_controller(capsys: pytest.CaptureFixture[str]) -> None:
             main(argv, opener=lambda _: pytest.fail("a controller was opened"))
         assert ended.value.code == 0
         assert "usage: libnetwork-py" in capsys.readouterr().out
+
+
+def test_routes_are_given_on_the_command_line(run: Run, controller: NetworkController) -> None:
+    """``--route`` gives routes to a network and to an endpoint; a bad one is an error of usage."""
+    run("network", "create", "--subnet", "10.1.0.0/24", "--route", "10.8.0.0/16", "front")
+    run("sandbox", "create", "web")
+    given = ("--route", "10.9.0.0/16 via 10.1.0.5 metric 100", "--route", "10.7.0.0/16 via 10.1.0.5")
+    status, out, err = run("network", "connect", *given, "front", "web")
+    assert (status, err) == (0, "")
+    assert [str(each) for each in controller.network("front").routes] == ["10.8.0.0/16"]
+    assert [str(each) for each in controller.endpoint(out.strip()).routes] == list(given[1::2])
+    assert run("network", "create", "--route", "default via 10.1.0.5", "back")[0] == InvalidParameter.exit_status

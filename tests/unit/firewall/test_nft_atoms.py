@@ -24,7 +24,7 @@ def test_constants_are_pyroute2s() -> None:
     messages = ("NEWTABLE", "GETTABLE", "DELTABLE", "NEWCHAIN", "GETCHAIN", "NEWRULE", "GETRULE")
     for name in (*messages, "NEWSET", "GETSET", "NEWSETELEM", "GETSETELEM", "DELSETELEM"):
         assert getattr(nft_atoms, name) == getattr(nftsocket, f"NFT_MSG_{name}")
-    types = {"ifname": "IFNAME", "ipv4_addr": "IPADDR", "ipv6_addr": "IP6ADDR"}
+    types = {"ifname": "IFNAME", "nf_proto": "NFPROTO", "ipv4_addr": "IPADDR", "ipv6_addr": "IP6ADDR"}
     types |= {"inet_proto": "INET_PROTOCOL", "inet_service": "INET_SERVICE"}
     assert {kind: getattr(nftsocket, f"DATA_TYPE_{name}") for kind, name in types.items()} == nft_atoms._TYPES
     assert (nft_atoms.INET, nft_atoms.NFT) == (nftsocket.NFPROTO_INET, nftsocket.NFNL_SUBSYS_NFTABLES << 8)

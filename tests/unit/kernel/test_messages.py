@@ -62,6 +62,7 @@ def test_a_port_is_encoded_as_by_pyroute2(word: Veth, ipv6: bool) -> None:
     """The settings of an outer end equal a fresh encoding; there is no message where there is nothing to set."""
     is_port = bool(word.master) and (word.hairpin or word.isolated)
     made = messages.port(word, ipv6)
+    ipv6 = ipv6 and not 0 < word.mtu < 1280  # below it the kernel gives an interface no IPv6
     if made is None:
         assert not ipv6
         assert not is_port

@@ -22,7 +22,7 @@ VECTORS = Path(__file__).parents[4] / "shared/vectors/portallocator"
 BEGIN = DYNAMIC_PORTS.start
 
 
-def no_sockets(family: int, kind: int, protocol: int) -> socket.socket:
+def no_sockets(family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
     """A host that has no such sockets."""
     raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
 
@@ -310,7 +310,7 @@ def test_adopted_ports_are_ours() -> None:
 def test_the_host_s_refusal_is_translated(number: int, category: type[Exception], code: str) -> None:
     """What the kernel says to opening or binding becomes an error that says which port, and nothing is kept."""
 
-    def refuse(family: int, kind: int, protocol: int) -> socket.socket:
+    def refuse(family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
         raise OSError(number, os.strerror(number))
 
     some = Reservations(refuse)
@@ -323,7 +323,7 @@ def test_the_host_s_refusal_is_translated(number: int, category: type[Exception]
 def test_an_error_of_ours_with_an_errno_is_understood() -> None:
     """Who opens sockets may have translated the kernel's word already: a protocol that the host lacks still guards itself."""
 
-    def refuse(family: int, kind: int, protocol: int) -> socket.socket:
+    def refuse(family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
         raise NotSupported("no such protocol", errno=errno.EPROTONOSUPPORT)
 
     some = Reservations(refuse)
@@ -341,3 +341,68 @@ def test_a_malformed_port_range_is_refused(text: str) -> None:
 def test_the_kernel_s_port_range_is_read() -> None:
     """The range includes both of its ends."""
     assert parse_port_range("32768\t60999\n") == range(32768, 61000)
+
+
+# how often the host is asked
+
+
+class Host:
+    """Sockets of this process, and how many journeys it took to open them."""
+
+    def __init__(self) -> None:
+        self.journeys: list[int] = []
+
+    def __call__(self, family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
+        self.journeys.append(count)
+        return [socket.socket(family, kind, protocol) for _ in range(count)]
+
+
+def open_files() -> int:
+    """How many files this process has open."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_the_sockets_of_a_run_are_opened_together() -> None:
+    """A run of ports takes one journey into the host's namespace for each family, whatever its length."""
+    host = Host()
+    some = Reservations(host)
+    binding = PortBinding.parse("127.0.0.1:0:1000-1099")
+    got = some.reserve(binding)
+    assert host.journeys == [100]
+    assert all(each.guarded for each in some.held())
+    some.release(got)
+
+
+def test_many_single_ports_share_journeys() -> None:
+    """Inside ``bulk`` a thousand single reservations take a dozen journeys, and nothing opened ahead stays open afterwards."""
+    host, before = Host(), open_files()
+    some = Reservations(host)
+    with some.bulk():
+        got = [some.reserve(PortBinding.parse(f"127.0.0.1:0:{port}")) for port in range(1, 1001)]
+    assert len(host.journeys) < 15
+    assert open_files() == before + 1000
+    for each in got:
+        some.release(each)
+    assert open_files() == before
+
+
+def test_a_refused_run_leaves_no_socket() -> None:
+    """When one port of a run is taken, the sockets opened for it are closed, used or not."""
+    with socket.socket() as theirs:
+        theirs.bind(("127.0.0.1", 0))
+        taken, before = theirs.getsockname()[1], open_files()
+        some = Reservations(Host())
+        with pytest.raises(Conflict):
+            some.reserve(PortBinding.parse(f"127.0.0.1:{taken}-{taken + 20}:100-120"))
+        assert open_files() == before
+        assert some.held() == ()
+
+
+def test_one_port_asked_twice_is_two() -> None:
+    """Any free port, asked for twice in one call, is two ports; a certain one is refused."""
+    some = reservations()
+    first, second = some.reserve_all([PortBinding(80), PortBinding(80)])
+    assert first.host_port != second.host_port
+    with pytest.raises(Conflict):
+        some.reserve_all([PortBinding.parse("80:80"), PortBinding.parse("80:80")])
+    assert len(some.held()) == 4

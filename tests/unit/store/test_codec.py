@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from libnetwork_py.endpoint import EndpointRecord
 from libnetwork_py.errors import Unavailable
 from libnetwork_py.network import NetworkRecord, Subnet
+from libnetwork_py.routes import StaticRoute
 from libnetwork_py.sandbox import SandboxRecord
 from libnetwork_py.store import codec, forms
 from libnetwork_py.store.codec import Journal, Record, decode, decode_journal, encode, key_of
@@ -23,6 +24,7 @@ texts = st.text(max_size=12)
 ids = st.text("0123456789abcdef", min_size=64, max_size=64)
 mappings = st.dictionaries(texts, texts, max_size=3).map(lambda value: MappingProxyType(value) if value else EMPTY)
 addresses = st.ip_addresses()
+host_addresses = addresses.filter(lambda each: not (each.is_multicast or each.is_reserved))
 tuples_of_text = st.lists(texts, max_size=3).map(tuple)
 numbers = st.floats(0, 1e12)
 macs = st.binary(min_size=5, max_size=5).map(lambda tail: MacAddress(b"\x02" + tail))
@@ -52,8 +54,17 @@ def bindings(draw: st.DrawFn) -> PortBinding:
     host = draw(st.integers(0, 60_000))
     end = 0 if not host else host + count - 1 if count > 1 else draw(st.integers(host, host + 10))
     return PortBinding(
-        first, draw(st.sampled_from(PROTOCOLS)), draw(st.none() | addresses), host, end, first + count - 1
+        first, draw(st.sampled_from(PROTOCOLS)), draw(st.none() | host_addresses), host, end, first + count - 1
     )
+
+
+@st.composite
+def routes(draw: st.DrawFn) -> StaticRoute:
+    """Draw a static route of any form."""
+    destination, gateway = draw(
+        st.sampled_from((("10.9.0.0/16", "10.8.0.1"), ("10.9.0.7/32", "10.8.0.1"), ("fd09::/64", "fe80::1")))
+    )
+    return StaticRoute(destination, draw(st.sampled_from((None, gateway))), draw(st.integers(0, 2**32 - 1)))
 
 
 subnets = st.builds(
@@ -84,6 +95,7 @@ records = st.one_of(
         ipam_options=mappings,
         config_only=st.booleans(),
         config_from=st.none() | texts,
+        routes=st.lists(routes(), max_size=2).map(tuple),
         created=numbers,
     ),
     st.builds(
@@ -105,6 +117,7 @@ records = st.one_of(
         priority=st.integers(-(2**40), 2**40),
         options=mappings,
         labels=mappings,
+        routes=st.lists(routes(), max_size=2).map(tuple),
         created=numbers,
     ),
     st.builds(

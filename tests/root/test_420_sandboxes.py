@@ -1,0 +1,256 @@
+"""Sandboxes: named, adopted and the host's own; what interfaces, addresses, MAC addresses and settings they have."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from libnetwork_py import Conflict, Forbidden, NetworkController, NotFound
+from tests.root import machine
+from tests.root.api_lab import pings, sleeper
+
+
+@pytest.fixture
+def theirs() -> Iterator[str]:
+    """A namespace that somebody else made, with an interface of theirs."""
+    path = machine.new_namespace("theirs")
+    machine.ip("link", "add", "eth0", "type", "bridge", namespace=path)
+    machine.ip("addr", "add", "192.0.2.1/24", "dev", "eth0", namespace=path)
+    yield path
+    machine.drop_namespace(path)
+
+
+# namespaces
+
+
+def test_a_sandbox_is_a_namespace_of_ip_netns(controller: NetworkController) -> None:
+    """`ip netns` lists a sandbox under its name and runs programs in it; its loopback is up."""
+    box = controller.create_sandbox("t-named-sandbox")
+    name = Path(box.key).name
+    assert name.startswith("t-named-sandbox")
+    assert name in {each["name"] for each in machine.ip("netns")}
+    shown = machine.run("ip", "netns", "exec", name, "ip", "-br", "addr", "show", "lo").stdout
+    assert "127.0.0.1/8" in shown
+    box.delete()
+    assert name not in {each["name"] for each in machine.ip("netns")}
+
+
+def test_a_name_that_somebody_has_under_run_netns(controller: NetworkController) -> None:
+    """A sandbox whose name is somebody's namespace gets a path of its own, and theirs stays when it is deleted."""
+    theirs = machine.new_namespace("shared")
+    try:
+        box = controller.create_sandbox(Path(theirs).name)
+        assert box.key != theirs
+        assert box.name == Path(theirs).name
+        box.delete()
+        assert Path(theirs).exists()
+        assert set(machine.links(theirs)) == {"lo"}
+    finally:
+        machine.drop_namespace(theirs)
+
+
+def test_adopted_by_path(controller: NetworkController, theirs: str) -> None:
+    """An adopted namespace keeps what it had, gets the next interface name, and stays as it was when the sandbox is deleted."""
+    before = machine.ip("addr", namespace=theirs), machine.routes(theirs)
+    front = controller.create_network("front")
+    other = controller.create_sandbox("neighbour")
+    address = other.connect(front).addresses[0]
+    box = controller.create_sandbox("adopted", netns=theirs)
+    assert box.key == theirs
+    endpoint = box.connect(front)
+    assert endpoint.interface == "eth1"
+    assert pings(box, address)
+    box.delete()
+    machine.wait_until(lambda: set(machine.links(theirs)) == {"lo", "eth0"}, "our interface to go")
+    assert machine.routes(theirs) == before[1]
+    assert not Path("/etc/netns", Path(theirs).name).exists()
+    assert Path(theirs).exists()
+
+
+def test_adopted_by_pid(controller: NetworkController, theirs: str) -> None:
+    """A sandbox by the pid of a process is that process's namespace, under its name where it has one."""
+    process = sleeper(theirs)
+    try:
+        box = controller.create_sandbox("by-pid", netns=process.pid)
+        assert box.key == theirs
+        with pytest.raises(Conflict) as caught:
+            controller.create_sandbox("again", netns=theirs)
+        assert caught.value.code == "namespace_taken"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_adopted_by_the_pid_of_a_process_in_a_nameless_namespace(controller: NetworkController) -> None:
+    """A namespace that only a process holds is adopted; when the process has ended, the sandbox says so and can still be deleted."""
+    front = controller.create_network("front")
+    process = subprocess.Popen(["unshare", "--net", "sleep", "60"])
+    try:
+        own = os.stat("/proc/self/ns/net").st_ino  # noqa: PTH116
+        machine.wait_until(lambda: os.stat(f"/proc/{process.pid}/ns/net").st_ino != own, "a namespace of its own")  # noqa: PTH116
+        box = controller.create_sandbox("nameless", netns=process.pid)
+        endpoint = box.connect(front)
+        shown = machine.run("nsenter", "-t", process.pid, "-n", "ip", "-br", "addr", "show", "eth0").stdout
+        assert str(endpoint.addresses[0]) in shown
+    finally:
+        process.kill()
+        process.wait()
+    with pytest.raises(NotFound):
+        box.interfaces()
+    box.delete()
+    assert front.endpoints() == []
+
+
+def test_one_namespace_is_one_sandbox_by_whichever_path(controller: NetworkController) -> None:
+    """A sandbox's namespace cannot be adopted under another path, nor by the pid of a process in it."""
+    box = controller.create_sandbox("once")
+    process = sleeper(box.key)
+    try:
+        for where in (box.key, process.pid, f"/proc/{process.pid}/ns/net"):
+            with pytest.raises(Conflict) as caught:
+                controller.create_sandbox("twice", netns=where)
+            assert caught.value.code == "namespace_taken"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("by", ["name", "path"])
+def test_the_hosts_own_sandbox(controller: NetworkController, host: str, by: str) -> None:
+    """The host's own namespace is a sandbox too: it runs programs there, joins no bridge, and stays when it is deleted."""
+    front = controller.create_network("front")
+    box = controller.create_sandbox("the-host", netns="host" if by == "name" else host)
+    assert {each.name for each in box.interfaces()} == set(machine.links(host))
+    inside = box.run(["readlink", "/proc/self/ns/net"], capture_output=True, text=True, timeout=20).stdout.strip()
+    assert inside == f"net:[{os.stat(host).st_ino}]"  # noqa: PTH116
+    with pytest.raises(Forbidden) as caught:
+        box.connect(front)
+    assert caught.value.code == "host_sandbox"
+    with pytest.raises(Conflict):
+        controller.create_sandbox("the-host-again", netns="host")
+    box.delete()
+    assert Path(host).exists()
+
+
+# interfaces
+
+
+def test_interface_names(controller: NetworkController) -> None:
+    """Interfaces are eth0, eth1 … in the order of joining, the lowest free number first, or as asked."""
+    networks = [controller.create_network(f"net{number}") for number in range(4)]
+    box = controller.create_sandbox("names")
+    endpoints = [box.connect(network) for network in networks[:3]]
+    assert [each.interface for each in endpoints] == ["eth0", "eth1", "eth2"]
+    endpoints[1].leave()
+    assert box.connect(networks[3], interface="wan0").interface == "wan0"
+    endpoints[1].join(box)
+    assert endpoints[1].interface == "eth1"
+    assert set(machine.links(box.key)) == {"lo", "eth0", "eth1", "eth2", "wan0"}
+
+
+def test_interface_prefix(controller: NetworkController) -> None:
+    """A network may say how its interfaces are called."""
+    network = controller.create_network("front", options={"com.docker.network.container_iface_prefix": "net"})
+    box = controller.create_sandbox("prefix")
+    assert box.connect(network).interface == "net0"
+    assert "net0" in machine.links(box.key)
+
+
+def test_mac_addresses(controller: NetworkController) -> None:
+    """A MAC address is as given, or 02:42 and the octets of the IPv4 address; IPv6 alone gets a local unicast one, kept when it rejoins."""
+    front = controller.create_network("front", subnets="10.7.0.0/24")
+    six = controller.create_network("six", ipv4=False, ipv6=True)
+    box = controller.create_sandbox("macs")
+    given = box.connect(front, name="given", mac="02:00:00:00:00:AA")
+    derived = box.connect(front, name="derived", addresses="10.7.0.200")
+    other = box.connect(six)
+    shown = {name: link["address"] for name, link in machine.links(box.key).items()}
+    assert shown["eth0"] == given.mac == "02:00:00:00:00:aa"
+    assert shown["eth1"] == derived.mac == "02:42:0a:07:00:c8"
+    assert shown["eth2"] == other.mac
+    assert int(shown["eth2"][:2], 16) & 3 == 2
+    other.leave()
+    other.join(box)
+    assert machine.links(box.key)["eth2"]["address"] == shown["eth2"]
+
+
+def test_several_addresses(controller: NetworkController) -> None:
+    """An endpoint may have several addresses of both families, all on its interface with the subnet's prefix length."""
+    front = controller.create_network("front", subnets=["10.7.0.0/24", "fd00:7::/64"])
+    box, peer = controller.create_sandbox("several"), controller.create_sandbox("several-peer")
+    wanted = ["10.7.0.50", "10.7.0.51", "fd00:7::50", "fd00:7::51"]
+    endpoint = box.connect(front, addresses=wanted)
+    peer.connect(front)
+    assert endpoint.addresses == tuple(map(ip_address, wanted))
+    assert machine.addresses("eth0", box.key) == {"10.7.0.50/24", "10.7.0.51/24", "fd00:7::50/64", "fd00:7::51/64"}
+    assert all(pings(peer, address) for address in wanted)
+
+
+def test_ipv6_is_off_without_an_ipv6_address(controller: NetworkController) -> None:
+    """An interface has IPv6, with a link-local address, if its endpoint has an IPv6 address, and none at all otherwise."""
+    four = controller.create_network("four")
+    six = controller.create_network("six", ipv6=True)
+    box = controller.create_sandbox("families")
+    box.connect(four)
+    box.connect(six)
+    assert machine.sysctl("ipv6/conf/eth0/disable_ipv6", box.key) == "1"
+    assert machine.sysctl("ipv6/conf/eth1/disable_ipv6", box.key) == "0"
+    shown = {each["ifname"]: each["addr_info"] for each in machine.ip("-6", "addr", namespace=box.key) if each}
+    assert "eth0" not in shown
+    assert {each["scope"] for each in shown["eth1"]} == {"global", "link"}
+
+
+def test_an_ipv6_address_is_usable_at_once(controller: NetworkController) -> None:
+    """No duplicate address detection makes the first packet wait."""
+    six = controller.create_network("six", ipv6=True)
+    box = controller.create_sandbox("instant")
+    endpoint = box.connect(six)
+    (shown,) = (each for each in machine.ip("-6", "addr", "show", "dev", "eth0", namespace=box.key) if each)
+    assert not [each for each in shown["addr_info"] if each["scope"] == "global" and each.get("tentative")]
+    with box.socket(10, 2) as sock:
+        sock.bind((str(endpoint.addresses[-1]), 5353))
+
+
+def test_settings_of_sandboxes_and_endpoints(controller: NetworkController) -> None:
+    """Settings of a sandbox hold inside it, those of an endpoint on its interface, also after it joined again under another name."""
+    front, back = controller.create_network("front"), controller.create_network("back")
+    box = controller.create_sandbox(
+        "settings", sysctls={"net.ipv4.ip_unprivileged_port_start": 80, "net.ipv4.ip_forward": "1"}
+    )
+    endpoint = box.connect(front, sysctls={"net.ipv4.conf.IFNAME.log_martians": "1"})
+    assert machine.sysctl("ipv4/ip_unprivileged_port_start", box.key) == "80"
+    assert machine.sysctl("ipv4/ip_forward", box.key) == "1"
+    assert machine.sysctl("ipv4/conf/eth0/log_martians", box.key) == "1"
+    endpoint.leave()
+    box.connect(back)
+    endpoint.join(box)
+    assert (endpoint.interface, machine.sysctl("ipv4/conf/eth1/log_martians", box.key)) == ("eth1", "1")
+    assert machine.sysctl("ipv4/conf/eth0/log_martians", box.key) == "0"
+
+
+def test_interfaces_routes_and_statistics_say_what_the_kernel_has(controller: NetworkController) -> None:
+    """`interfaces`, `routes` and `statistics` agree with ``ip``."""
+    front = controller.create_network("front", ipv6=True)
+    box, peer = controller.create_sandbox("shown"), controller.create_sandbox("shown-peer")
+    endpoint = box.connect(front)
+    assert pings(box, peer.connect(front).addresses[0])
+    for interface in box.interfaces():
+        link = machine.links(box.key)[interface.name]
+        assert (interface.index, interface.mtu, interface.up) == (link["ifindex"], link["mtu"], "UP" in link["flags"])
+        assert machine.addresses(interface.name, box.key) <= set(map(str, interface.addresses))
+    shown = {(str(each.destination), str(each.gateway or ""), each.link) for each in box.routes()}
+    wanted = machine.routes(box.key, 4) | machine.routes(box.key, 6)
+    wanted = {
+        ("0.0.0.0/0" if ":" not in gateway else "::/0", gateway, link) if dst == "default" else (dst, gateway, link)
+        for dst, gateway, link in wanted
+    }
+    assert wanted <= shown
+    (counted,) = (each["stats64"] for each in machine.ip("-s", "link", "show", "dev", "eth0", namespace=box.key))
+    statistics = box.statistics()["eth0"]
+    assert 0 < statistics.tx_packets <= counted["tx"]["packets"]
+    assert 0 < endpoint.statistics().rx_bytes <= counted["rx"]["bytes"]
