@@ -61,7 +61,7 @@ class Handle(Generic[R]):
         return self._now().labels
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and isinstance(other, Handle) and other.id == self.id
+        return isinstance(other, type(self)) and other.id == self.id
 
     def __hash__(self) -> int:
         return hash(self.id)

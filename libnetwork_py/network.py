@@ -18,7 +18,7 @@ from attrs import field, frozen
 from .endpoint import Endpoint
 from .handle import Handle
 from .routes import StaticRoute
-from .types import EMPTY, Family, IPAddress, IPNetwork, MacAddress, PortBinding, Scope
+from .types import EMPTY, FAMILIES, Family, IPAddress, IPNetwork, MacAddress, PortBinding, Scope
 
 
 @frozen
@@ -75,6 +75,11 @@ class NetworkRecord:
     decided: Mapping[str, str] = EMPTY
     routes: tuple[StaticRoute, ...] = ()
     created: float = 0.0
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The address families that it has subnets of, IPv4 first."""
+        return tuple(family for family in FAMILIES if any(each.family == family for each in self.subnets))
 
     def gateway(self, family: Family) -> IPAddress | None:
         """The gateway of the first subnet of a family that has one."""

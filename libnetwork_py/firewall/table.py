@@ -18,7 +18,8 @@ What holds, in the order in which a packet meets it (numbers as in the reference
 - Last, where the host forwarded nothing before us: what is of none of our bridges goes nowhere (``closed``), so that
   switching forwarding on has not made a router of it. Bridges of other controllers are known by the mark in their group.
 - ``into``: published ports, and only through the published address: a translated connection, or a trusted interface of the host.
-  This is also what keeps direct access to a container's address away. Then what the routed and unprotected modes open; the latter not to other networks.
+  This is also what keeps direct access to a container's address away. Then what the routed and unprotected modes open; the latter
+  not to other networks.
 - ``nat_postrouting``: the source is changed where the answer would otherwise not find back: the machine's own addresses (they
   may be loopback), a connection turned back into its own network or into one that the server shares with the client, and
   everything that leaves a masqueraded network. Published ports see other clients' own addresses, those of our other networks

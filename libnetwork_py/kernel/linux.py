@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from ..desired import HOST, Change, Word
 from ..errors import Forbidden, Internal, LibnetworkError, NotFound
 from ..facts import Facts, FilterFacts, LinkStatistics
-from ..types import FAMILIES, IPAddress
+from ..types import FAMILIES, Family, IPAddress
 from . import snapshot
 from .api import PortFlow
 from .applying import Application, enforce
@@ -117,7 +117,9 @@ class LinuxKernel:
         from . import nft_others  # noqa: PLC0415 (needed by few)
 
         chains = self._do(lambda: nft_others.chains(self._sockets.host(NETLINK_NETFILTER)))
-        legacy = self._opener.call(HOST, lambda: {family: nft_others.legacy_tables(family) for family in FAMILIES})
+        legacy: Mapping[Family, tuple[str, ...]] = self._opener.call(
+            HOST, lambda: {family: nft_others.legacy_tables(family) for family in FAMILIES}
+        )
         return FilterFacts(chains, legacy)
 
     def features(self) -> Mapping[str, bool]:
@@ -261,7 +263,8 @@ class LinuxKernel:
                 self._opener.start(job)
                 return job.result()
             except BaseException:
-                if not job.finished:  # interrupted: nobody may use the sockets before the job has ended, if it was queued at all
+                # Interrupted: nobody may use the sockets before the job has ended, if it was queued at all.
+                if not job.finished:
                     last = Job(int)
                     self._opener.start(last)
                     last.settle()

@@ -161,8 +161,7 @@ class Addressing:
         if len(set(wanted)) < len(wanted):
             raise InvalidParameter("the same address was asked for twice", code="duplicate_address")
         found: list[IPInterface] = []
-        present = {subnet.family for subnet in network.subnets}
-        for family in (each for each in FAMILIES if each in present):
+        for family in network.families:
             named = [(subnet, address) for subnet, address in homes if subnet.family == family]
             found += [self._take(network, subnet, address, mac, work) for subnet, address in named]
             if not named:

@@ -298,7 +298,11 @@ class Engine:
     def _closed_by_others(self) -> frozenset[str]:
         """The settings that another controller changed and answers for: we go on for it when it has gone."""
         names = neighbours.other_controllers(self.env.kernel.packet_filter(), self.env.table.name)
-        return neighbours.closing(self.env.kernel.facts(words=neighbours.tables_of(names)), names) if names else frozenset()
+        return (
+            neighbours.closing(self.env.kernel.facts(words=neighbours.tables_of(names)), names)
+            if names
+            else frozenset()
+        )
 
     def _but_for_others(self, change: Change) -> Change:
         """Leave the host's forwarding on while another controller is there."""

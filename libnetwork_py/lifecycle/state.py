@@ -113,8 +113,8 @@ class State:
         return [self.endpoints[each] for _, each in sorted(self._in_network.get(network_id, {}).items())]
 
     def in_sandbox(self, sandbox_id: str) -> list[EndpointRecord]:
-        """Return the endpoints joined to a sandbox, in the order they joined."""
-        return [self.endpoints[each] for each in self._in_sandbox.get(sandbox_id, ())]
+        """Return the endpoints joined to a sandbox, by interface: an order that every process and the next start see as well."""
+        return sorted((self.endpoints[each] for each in self._in_sandbox.get(sandbox_id, ())), key=_by_interface)
 
     def segments(self, network_id: str) -> Mapping[int, int]:
         """Return how many endpoints are joined to each segment of a network, without the empty ones."""
@@ -123,6 +123,11 @@ class State:
     def records(self) -> Iterable[Record]:
         """Return every record."""
         return [*self.networks.values(), *self.sandboxes.values(), *self.endpoints.values()]
+
+
+def _by_interface(endpoint: EndpointRecord) -> tuple[int, str, float, str]:
+    """``eth2`` before ``eth10``; those without an interface by age."""
+    return len(endpoint.ifname), endpoint.ifname, endpoint.created, endpoint.id
 
 
 def _find(kind: str, name_or_id: str, names: Mapping[str, str], records: Mapping[str, R]) -> R:

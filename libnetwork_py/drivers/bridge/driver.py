@@ -200,7 +200,7 @@ def _sysctls(network: NetworkRecord, options: BridgeOptions, context: Context) -
     def setting(name: str, value: str) -> Sysctl:
         return Sysctl(HOST, name, value, link=options.name, restore=network.decided.get(f"{SETTING}{name}"))
 
-    ipv6 = any(subnet.family == 6 for subnet in network.subnets) and options.modes[6] != "isolated"
+    ipv6 = 6 in network.families and options.modes[6] != "isolated"
     # Turning it off would take addresses that somebody else gave the bridge; below its least MTU there is no IPv6 to turn off.
     if ipv6 or (ADOPTED not in network.decided and not 0 < options.mtu < MTU_MIN_IPV6):
         yield setting("ipv6.conf.{}.disable_ipv6", "0" if ipv6 else "1")
@@ -210,15 +210,14 @@ def _sysctls(network: NetworkRecord, options: BridgeOptions, context: Context) -
         return
     # A published port reached through 127.0.0.1 leaves by the bridge with a loopback source before it is masqueraded.
     yield setting("ipv4.conf.{}.route_localnet", "1")
-    for family in dict.fromkeys(subnet.family for subnet in network.subnets):
+    for family in network.families:
         name = FORWARDING[family]
         yield Sysctl(HOST, name, "1", restore=context.sysctls.get(name))
 
 
 def _closed(network: NetworkRecord, context: Context) -> list[Family]:
     """The families that the host forwards only since we switched it on."""
-    families = dict.fromkeys(subnet.family for subnet in network.subnets)
-    return [family for family in families if context.sysctls.get(FORWARDING[family]) == "0"]
+    return [family for family in network.families if context.sysctls.get(FORWARDING[family]) == "0"]
 
 
 def _ports(network: NetworkRecord, endpoint: EndpointRecord, context: Context) -> Iterator[Word]:
