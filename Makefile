@@ -47,7 +47,7 @@ docs: $(VENV)/.installed-dev
 bench:
 	@scripts/need-root "make bench"
 	@$(MAKE) --no-print-directory $(VENV)/.installed
-	@set -e; for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python "$$each"; done
+	@set -e; for each in benchmarks/bench_*.py; do echo "== $$each"; $(BIN)/python "$$each"; done
 
 clean:
 	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis

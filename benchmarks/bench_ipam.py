@@ -1,6 +1,6 @@
 """Addresses and subnets per second, and the memory they take.
 
-Run it as ``python benchmarks/ipam.py``. Each row fills a pool to a given degree, then gives out addresses (the lowest free one each
+Run it as ``python benchmarks/bench_ipam.py``. Each row fills a pool to a given degree, then gives out addresses (the lowest free one each
 time) and takes them back in random order. ``set`` is the set of numbers alone, ``driver`` the default IPAM driver with its
 ``ipaddress`` objects. Memory is what the pool holds when filled, as ``tracemalloc`` sees it in a run of its own.
 """
