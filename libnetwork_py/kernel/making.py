@@ -144,7 +144,6 @@ class Maker(Effort):
 
     def _veth(self, word: Veth) -> None:
         outer, inner = self._ready(word.namespace), self._ready(word.peer_namespace)
-        inner.anticipate()
         if not {outer.path, inner.path} & self._broken:
             self.attempt([word], lambda: self._make_veth(word, outer, inner))
         for path in {outer.path, inner.path}:
@@ -154,7 +153,9 @@ class Maker(Effort):
 
     def _make_veth(self, word: Veth, outer: Stack, inner: Stack) -> None:
         master = self.index(outer, word, word.master) if word.master else 0
-        if not self._send(outer, [(word, messages.veth(word, master, inner.fd))]):
+        message = messages.veth(word, master, inner.fd)
+        inner.anticipate()  # only now: the other thread and this one would wait for each other's use of the interpreter
+        if not self._send(outer, [(word, message)]):
             return  # the name may be somebody else's link: no second message to it
         self._to_raise[inner.path].append((word, word.peer_name))
         settings = messages.port(word, has_ipv6())
