@@ -35,6 +35,7 @@ class SandboxRecord:
     Attributes:
         key: Path of its network namespace; empty for the host's own.
         owned: We made the namespace and remove it; false for an adopted one and for the host's.
+        sysctls_before: What the settings in ``sysctls`` were in a namespace that existed before they were asked for.
         created: Seconds since the epoch.
     """
 
@@ -49,6 +50,7 @@ class SandboxRecord:
     dns_options: tuple[str, ...] = ()
     extra_hosts: Mapping[str, str] = EMPTY
     sysctls: Mapping[str, str] = EMPTY
+    sysctls_before: Mapping[str, str] = EMPTY
     labels: Mapping[str, str] = EMPTY
     created: float = 0.0
 

@@ -134,7 +134,7 @@ def _own(sandbox: SandboxRecord) -> Iterator[Word]:
         # solicitations and multicast reports of hundreds of idle interfaces cost more than all the rest.
         yield Sysctl(sandbox.key, "ipv6.conf.default.disable_ipv6", "1")
     for name, value in sandbox.sysctls.items():
-        yield Sysctl(sandbox.key, name.removeprefix("net."), value)
+        yield Sysctl(sandbox.key, name.removeprefix("net."), value, restore=sandbox.sysctls_before.get(name))
 
 
 MTU_MIN_IPV6 = 1280

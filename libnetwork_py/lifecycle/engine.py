@@ -38,6 +38,8 @@ SLICE = 0.5
 
 BASELINE = "baseline"
 """Key of the host's sysctls as they were before the controller changed them."""
+TAKEN_BACK = b""
+"""Stands for a journal whose operation was undone, but which the store would not drop."""
 
 
 Touched: TypeAlias = tuple[Record | None, Record | None]
@@ -253,7 +255,8 @@ class Engine:
 
     def _failed(self, work: Work, journal: str, error: BaseException) -> None:
         event = events.Event("failed", "controller", self.env.id, work.why, time.time(), detail=str(error))
-        with suppress(LibnetworkError):  # the store may be what failed; the journal then waits for the next operation
+        self._journals[journal] = TAKEN_BACK
+        with suppress(LibnetworkError):  # the store may be what failed; the journal is then dropped by the next operation
             self._store([Write(journal, None)], [events.encode(event)])
             del self._journals[journal]
 
@@ -376,7 +379,10 @@ class Engine:
 
     def _recover(self) -> None:
         for key, document in sorted(self._journals.items()):
-            self._recover_one(key, decode_journal(key, document))
+            if document == TAKEN_BACK:
+                self._store([Write(key, None)])
+            else:
+                self._recover_one(key, decode_journal(key, document))
             del self._journals[key]
 
     def _recover_one(self, key: str, journal: Journal) -> None:

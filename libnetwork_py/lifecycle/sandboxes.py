@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from attrs import evolve, fields
 
-from ..desired import HOST
+from ..desired import HOST, Sysctl
 from ..endpoint import Endpoint, EndpointRecord
 from ..errors import Conflict, InvalidParameter, NotFound
 from ..facts import LinkStatistics, NamespaceFacts, RouteFact
@@ -143,7 +143,19 @@ class Sandboxes:
                 path=key,
                 name=users[0],
             )
-        return evolve(record, key=key, owned=False)
+        return self._with_sysctls_before(evolve(record, key=key, owned=False), already={})
+
+    def _with_sysctls_before(self, record: SandboxRecord, already: Mapping[str, str]) -> SandboxRecord:
+        """Note what settings are that were not asked for so far: when they are no more, they become that again."""
+        words = {
+            name: Sysctl(record.key, name.removeprefix("net."), value)
+            for name, value in record.sysctls.items()
+            if name not in already
+        }
+        found = self._engine.env.kernel.facts([record.key], words=words.values()).sysctls if words else {}
+        new = {name: found[word.key] for name, word in words.items() if word.key in found}
+        kept = {name: value for name, value in record.sysctls_before.items() if name in record.sysctls}
+        return evolve(record, sysctls_before=freeze({**kept, **new}, "sysctls"))
 
     def delete(self, sandbox_id: str, *, force: bool) -> None:
         """Delete a sandbox with its endpoints."""
@@ -262,6 +274,8 @@ class Sandboxes:
             record = self._get(sandbox_id)
             parsed = _parse(SandboxSpec(record.name, **options))
             changed = evolve(record, **{name: getattr(parsed, name) for name in options})
+            if "sysctls" in options:
+                changed = self._with_sysctls_before(changed, record.sysctls)
             work.put(changed)
             work.on_done(lambda: self._files.renew(changed))
 

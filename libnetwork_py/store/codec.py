@@ -258,6 +258,7 @@ _TABLES: Mapping[str, Table[Any]] = {
             "dns_options": TEXTS,
             "extra_hosts": MAPPING,
             "sysctls": MAPPING,
+            "sysctls_before": MAPPING,
             "labels": MAPPING,
             "created": NUMBER,
         },

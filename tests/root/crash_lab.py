@@ -42,6 +42,9 @@ ip -j -d addr; echo; ip -j route; echo; ip -j -6 route; echo
 cd /proc/sys/net; cat {" ".join((*HOST_SYSCTLS, *SANDBOX_SYSCTLS))}; cat ipv6/conf/[be]*/disable_ipv6 2>&-; true
 """
 
+KERNEL_POINTS = ("netlink", "sysctl", "make namespace", "name namespace", "remove namespace")
+"""Points where the kernel might refuse: all of the kernel layer's but ``unlink namespace``, when it is too late for that."""
+
 Doing: TypeAlias = "Callable[[Lab], object]"
 
 
@@ -326,7 +329,12 @@ def told(controller: NetworkController, tag: str) -> dict[str, Any]:
         for network in controller.networks()
     }
     sandboxes = {
-        sandbox.name: [sandbox.key, str(sandbox.gateway(4)), str(sandbox.gateway(6)), [each.name for each in sandbox.endpoints()]]
+        sandbox.name: {
+            "key": sandbox.key,
+            "gateways": [str(sandbox.gateway(4)), str(sandbox.gateway(6))],
+            "endpoints": [each.name for each in sandbox.endpoints()],
+            "sysctls": dict(controller._engine.state.sandboxes[sandbox.id].sysctls),
+        }
         for sandbox in controller.sandboxes()
     }
     found: dict[str, Any] = json.loads(_plain(json.dumps({"networks": networks, "sandboxes": sandboxes}), tag))

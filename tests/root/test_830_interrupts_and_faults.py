@@ -18,6 +18,7 @@ import pytest
 from libnetwork_py import NetworkController
 from libnetwork_py.errors import Unavailable
 from tests.root.crash_lab import (
+    KERNEL_POINTS,
     OPERATIONS,
     Lab,
     Points,
@@ -131,7 +132,7 @@ def test_refused_anywhere_an_operation_is_undone(name: str, host: str, tmp_path:
         point, came = 0, True
         while came:
             point += 1
-            came, raised = here.operate(point, fail, "netlink", "sysctl", "make namespace", "name namespace", "remove")
+            came, raised = here.operate(point, fail, *KERNEL_POINTS)
             if came:
                 assert getattr(raised, "code", "") == "injected", f"{raised!r} at {point}"
                 here.same(here.before, f"refused at {point}")
