@@ -35,7 +35,9 @@ def round_trip(box: object, address: object) -> float:
     """Median-like round trip in milliseconds: the mean without the first, which asks who has the address."""
     run = box.run  # type: ignore[attr-defined]
     run(["ping", "-n", "-c", "1", str(address)], capture_output=True, check=True)
-    done = run(["ping", "-n", "-q", "-c", str(PINGS), "-i", "0.002", str(address)], capture_output=True, text=True, check=True)
+    done = run(
+        ["ping", "-n", "-q", "-c", str(PINGS), "-i", "0.002", str(address)], capture_output=True, text=True, check=True
+    )
     return float(re.search(r"= [\d.]+/([\d.]+)/", done.stdout).group(1))  # type: ignore[union-attr]
 
 

@@ -33,7 +33,6 @@ hypothesis.settings.load_profile("no-deadline")
 """How long an example takes depends on what else the machine does, so it is no test."""
 
 
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     parser.addoption("--update-golden", action="store_true", help="write the golden texts anew instead of comparing")

@@ -256,7 +256,9 @@ class Engine:
     def _failed(self, work: Work, journal: str, error: BaseException) -> None:
         event = events.Event("failed", "controller", self.env.id, work.why, time.time(), detail=str(error))
         self._journals[journal] = TAKEN_BACK
-        with suppress(LibnetworkError):  # the store may be what failed; the journal is then dropped by the next operation
+        with suppress(
+            LibnetworkError
+        ):  # the store may be what failed; the journal is then dropped by the next operation
             self._store([Write(journal, None)], [events.encode(event)])
             del self._journals[journal]
 

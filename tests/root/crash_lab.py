@@ -23,6 +23,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -62,7 +63,9 @@ class Lab:
             return network
         subnets = [f"10.9{number}.0.0/24", f"fd00:9{number}::/64"]
         bridge = {"com.docker.network.bridge.name": f"bridge{number}"}
-        return self.controller.create_network(name, subnets=subnets, options=bridge | options.pop("options", {}), **options)
+        return self.controller.create_network(
+            name, subnets=subnets, options=bridge | options.pop("options", {}), **options
+        )
 
     def sandbox(self, name: str = "web", **options: Any) -> Any:
         """Create a sandbox, or return it if it is there."""
@@ -93,8 +96,11 @@ def _with_files(lab: Lab) -> None:
 
 
 def _endpoint(lab: Lab) -> None:
-    lab.network(), lab.sandbox()
-    lab.endpoint(ports=["18080:80"], addresses=["10.91.0.7", "10.91.0.8"], sysctls={"net.ipv4.conf.IFNAME.arp_ignore": 1})
+    lab.network()
+    lab.sandbox()
+    lab.endpoint(
+        ports=["18080:80"], addresses=["10.91.0.7", "10.91.0.8"], sysctls={"net.ipv4.conf.IFNAME.arp_ignore": 1}
+    )
 
 
 def _batch(lab: Lab) -> None:
@@ -209,7 +215,9 @@ def seen(host: str, tag: str) -> dict[str, Any]:
     names = sorted(path.name for path in NAMESPACES.iterdir() if path.name.startswith(f"{tag}-"))
     files = [str(path.relative_to(ETC)) for path in ETC.rglob("*") if path.parts[3].startswith(f"{tag}-")]
     found = {name.removeprefix(f"{tag}-"): _inside(str(NAMESPACES / name), tag) for name in names}
-    return found | {"": _inside(host, tag, "nft -j list ruleset") | {"files": sorted(_plain(each, tag) for each in files)}}
+    return found | {
+        "": _inside(host, tag, "nft -j list ruleset") | {"files": sorted(_plain(each, tag) for each in files)}
+    }
 
 
 def _plain(text: str, tag: str) -> str:
@@ -364,7 +372,7 @@ class Points:
         self,
         which: int,
         act: Callable[[str], object],
-        note: Callable[[str], object] = lambda label: None,
+        note: Callable[[str], object] = lambda _: None,
         *,
         kinds: tuple[str, ...] = (),
         lasting: bool = False,
@@ -454,15 +462,14 @@ def _main(name: str, host: str, base: str, tag: str) -> None:
         with open(reader, encoding="utf-8") as pipe:  # noqa: PTH123 (a descriptor)
             passed = pipe.read().splitlines()
         _, status = os.waitpid(pid, 0)
-        print(json.dumps([os.waitstatus_to_exitcode(status), passed]), flush=True)
+        sys.stdout.write(json.dumps([os.waitstatus_to_exitcode(status), passed]) + "\n")
+        sys.stdout.flush()
 
 
 def _warm() -> None:
     """Load what is loaded late."""
-    import libnetwork_py.drivers.bridge.driver
-    import libnetwork_py.kernel.linux
-    import libnetwork_py.kernel.nft
-    import libnetwork_py.kernel.processes  # noqa: F401
+    for name in ("drivers.bridge.driver", "kernel.linux", "kernel.nft", "kernel.processes"):
+        import_module(f"libnetwork_py.{name}")
 
 
 def _child(operation: Operation, point: int, recovering: str, lab_of: Callable[[str], Lab], pipe: int) -> None:

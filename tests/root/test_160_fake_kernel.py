@@ -102,7 +102,10 @@ BAD = (
     Step("a pair that exists", lambda web: (Veth(HOST, "veth1", web, "eth1", OTHER_MAC),)),
     Step("an inner end that exists", lambda web: (Veth(HOST, "veth2", web, "eth0", OTHER_MAC),)),
     Step("a pair of one name", lambda _: (Veth(HOST, "same", HOST, "same", OTHER_MAC),)),
-    Step("an inner end that is a port of nothing", lambda _: (Veth(HOST, "up", HOST, "dn", OTHER_MAC, "br0", peer_master="br7"),)),
+    Step(
+        "an inner end that is a port of nothing",
+        lambda _: (Veth(HOST, "up", HOST, "dn", OTHER_MAC, "br0", peer_master="br7"),),
+    ),
     Step("a port of nothing", lambda web: (Veth(HOST, "veth2", web, "eth1", OTHER_MAC, "br7"),)),
     Step("a port of a veth", lambda web: (Veth(HOST, "veth2", web, "eth1", OTHER_MAC, "veth1"),)),
     Step("an end in no namespace", lambda web: (Veth(HOST, "veth2", f"{web}-gone", "eth1", OTHER_MAC),)),

@@ -144,8 +144,10 @@ def test_an_adopted_bridge_with_ports_of_its_own(small: NetworkController, host:
 def test_reconcile_and_restart(small: NetworkController, host: str) -> None:
     """A leaf that somebody deleted is made again, with the ports it had; so is its pair."""
     some = town(small)
-    for doomed in (next(name for name in bridges(host) if name.startswith("br1-")), next(
-        name for name in machine.links(host) if name.startswith("up2-"))):
+    for doomed in (
+        next(name for name in bridges(host) if name.startswith("br1-")),
+        next(name for name in machine.links(host) if name.startswith("up2-")),
+    ):
         machine.ip("link", "del", doomed, namespace=host)
         assert small.reconcile(repair=True).repaired
         assert not small.reconcile(repair=False)
@@ -263,7 +265,9 @@ def test_a_leaf_is_no_way_round(small: NetworkController, host: str, outside: Ou
     assert pings(box, "10.7.0.1")
     links = machine.links(host)
     (seen,) = machine.ip("neigh", "show", "10.7.0.1", namespace=box.key)
-    assert seen["lladdr"] == next(link["address"] for name, link in links.items() if name == f"br-{some.network.id[:12]}")
+    assert seen["lladdr"] == next(
+        link["address"] for name, link in links.items() if name == f"br-{some.network.id[:12]}"
+    )
     leaf = next(link["address"] for name, link in links.items() if name.startswith("br1-"))
     machine.ip("neigh", "replace", "10.7.0.1", "lladdr", leaf, "dev", "eth0", "nud", "permanent", namespace=box.key)
     targets = [address(some.boxes[place]) for place in ("root0", "one1", "two0")]

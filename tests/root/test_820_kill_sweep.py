@@ -5,7 +5,6 @@ Every checkpoint of the kernel layer and of the store, each in a run of its own;
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def test_killed_anywhere_a_temporary_controller_leaves_nothing(name: str, host: 
             here.crasher.crash(point)
             here.reopened(point).close()
             becomes(here.seen, here.pristine, f"killed at {point}")
-            assert os.listdir(tmp_path / "temporary") == ["lock"]
+            assert [each.name for each in (tmp_path / "temporary").iterdir()] == ["lock"]
         print(f"{name}: {len(passed)} points")
 
 
@@ -98,4 +97,3 @@ def _world(here: Scene, name: str, repair: bool = False) -> World:
         delete_everything(controller)
     becomes(here.seen, here.pristine, f"everything deleted after {name}")
     return world
-

@@ -80,7 +80,7 @@ class Bench:
         with points.armed():
             try:
                 self.operation.operate(self.lab)
-            except (Exception, KeyboardInterrupt) as error:
+            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (what came is what is looked at)
                 raised = error
         return points.count >= point, raised
 
@@ -129,7 +129,7 @@ def test_refused_anywhere_an_operation_is_undone(name: str, host: str, tmp_path:
         raise Unavailable(f"the test fails the kernel at {label}", code="injected")
 
     with bench(name, host, tmp_path) as here:
-        point, came = 0, True
+        point, came, raised = 0, True, None
         while came:
             point += 1
             came, raised = here.operate(point, fail, *KERNEL_POINTS)
@@ -150,7 +150,7 @@ def test_with_a_failing_disk_an_operation_is_undone(name: str, lasting: bool, ho
         raise sqlite3.OperationalError("disk I/O error")
 
     with bench(name, host, tmp_path) as here:
-        point, came = 0, True
+        point, came, raised = 0, True, None
         while came:
             point += 1
             came, raised = here.operate(point, fail, "before commit", lasting=lasting)

@@ -40,7 +40,9 @@ def test_a_process_that_waits_for_one_that_is_killed_recovers_and_goes_on(host: 
         wanted = told(controller, tag), quiet(lambda: seen(host, tag))
         delete_everything(controller)
         for point in range(1, len(passed)):  # at the last one, the operation is done
-            lab.sandbox("web"), lab.sandbox("other"), lab.network()
+            lab.sandbox("web")
+            lab.sandbox("other")
+            lab.network()
             with _stopped(point, tmp_path, host, tag) as process:
                 waiting = threading.Thread(target=lambda: lab.connect("other", ports=["18080:80"]))
                 waiting.start()
@@ -64,7 +66,8 @@ def test_a_process_that_waits_sees_what_the_other_has_done(host: str, tmp_path: 
     with NetworkController(tmp_path, host=host) as controller:
         lab = Lab(controller, tag)
         last = len(_points_of_connect(lab, host))
-        lab.sandbox("web"), lab.network()
+        lab.sandbox("web")
+        lab.network()
         with _stopped(last, tmp_path, host, tag) as process:
             process.kill()
             lab.connect("other", ports=["18081:80"])
@@ -76,7 +79,8 @@ def test_a_process_that_waits_sees_what_the_other_has_done(host: str, tmp_path: 
 
 def _points_of_connect(lab: Lab, host: str) -> list[str]:
     """Connect once here, and return the points on the way."""
-    lab.sandbox("web"), lab.network()
+    lab.sandbox("web")
+    lab.network()
     passed: list[str] = []
     with Points(0, lambda _: None, passed.append).armed():
         lab.connect("web", ports=["18080:80"])

@@ -11,7 +11,14 @@ import pytest
 from tests.root.machine import run_in
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/index.md", "docs/tutorial.md", "docs/drivers/bridge.md", "docs/drivers/host.md", "docs/others.md")
+PAGES = (
+    "README.md",
+    "docs/index.md",
+    "docs/tutorial.md",
+    "docs/drivers/bridge.md",
+    "docs/drivers/host.md",
+    "docs/others.md",
+)
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve
 
 from libnetwork_py import NetworkController, Unavailable, labels
+from libnetwork_py.desired import Bridge, Veth
 from libnetwork_py.drivers.bridge.checks import PORTS
 from libnetwork_py.drivers.bridge.driver import BridgeDriver
 from libnetwork_py.drivers.bridge.leaves import BRIDGE_PORTS, Sizes
@@ -154,4 +155,5 @@ def test_endpoints_of_the_first_bridge_change_nothing_of_the_network(kernel: Fak
     box = some.create_sandbox("box")
     with some.plan() as plan:
         box.connect(network)
-    assert not [word for word in plan.change.make if network.id[:10] in str(getattr(word, "name", "")) and word.namespace == ""]  # type: ignore[union-attr]
+    links = [word for word in plan.change.make if isinstance(word, Bridge | Veth) and word.namespace == ""]
+    assert not [word for word in links if network.id[:10] in word.name]
