@@ -12,6 +12,7 @@ from ..desired import HOST, Change, Route
 from ..render import render
 from .describe import DEFAULT_ROUTES
 from .engine import Engine
+from .interrupts import deferred
 
 
 class Plan:
@@ -42,7 +43,8 @@ def planning(engine: Engine) -> Iterator[Plan]:
     with engine.transaction("plan", dry=True) as work:
         names = {each.key: each.name for each in engine.state.sandboxes.values() if each.key != HOST}
         yield plan
-        plan.change = engine.preview(work)
+        with deferred():  # the engine's baseline is another one during the preview
+            plan.change = engine.preview(work)
         plan.effects = tuple(_effects(plan.change, names))
     comments = "".join(f"# {each}\n" for each in plan.effects)
     plan.text = comments + (render(plan.change) if plan.change else "")
