@@ -186,7 +186,12 @@ class Effort:
             try:
                 self.opener.write(path, [(word.path, value) for word, value in todo])
             except LibnetworkError as error:
-                place: int = error.data.get("index", 0)  # type: ignore[assignment]
+                place = error.data.get("index")
+                if not isinstance(place, int):  # nobody knows how far it came: any of them may have been written
+                    for word, _ in todo:
+                        self.done(word)
+                    self.failed(todo[0][0], error)
+                    return
                 for word, _ in todo[:place]:
                     self.done(word)
                 self.failed(todo[place][0], error)
