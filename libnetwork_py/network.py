@@ -55,6 +55,7 @@ class NetworkRecord:
     Attributes:
         decided: What its driver found out or decided when it was created, and needs to know ever after.
         created: Seconds since the epoch.
+        vnis: The number of each subnet in the cluster, 24 bits, where its driver needs one.
     """
 
     id: str
@@ -75,6 +76,7 @@ class NetworkRecord:
     decided: Mapping[str, str] = EMPTY
     routes: tuple[StaticRoute, ...] = ()
     created: float = 0.0
+    vnis: tuple[int, ...] = ()
 
     @property
     def families(self) -> tuple[Family, ...]:

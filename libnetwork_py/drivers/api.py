@@ -25,7 +25,7 @@ from ..endpoint import EndpointRecord
 from ..facts import Facts
 from ..network import NetworkRecord
 from ..sandbox import SandboxRecord
-from ..types import Family, IPAddress, Scope
+from ..types import Family, IPAddress, IPInterface, MacAddress, Scope
 
 API_VERSION = 1
 """Version of this contract. A driver may state the one it was written for as ``api_version``."""
@@ -59,6 +59,7 @@ class Capability:
         ports: Its endpoints can publish ports.
         host_only: Its endpoints join the host's own sandbox and no other.
         singleton: At most one network of this driver per controller.
+        vni: Each subnet of its networks needs a number that no other of the cluster has, of 24 bits.
     """
 
     scope: Scope = "local"
@@ -66,6 +67,20 @@ class Capability:
     ports: bool = False
     host_only: bool = False
     singleton: bool = False
+    vni: bool = False
+
+
+@frozen
+class Peer:
+    """An endpoint of a network of global scope that is joined to a sandbox on another host.
+
+    ``vtep``: the address of its host in the underlay, at which tunnels end.
+    """
+
+    endpoint_id: str
+    addresses: tuple[IPInterface, ...]
+    mac: MacAddress
+    vtep: IPAddress
 
 
 @frozen
@@ -73,11 +88,13 @@ class Surroundings:
     """What a driver may look at to decide: a snapshot of the host and the other networks of the same driver.
 
     ``settings`` reads settings of the host, for the few drivers that must know one: word's key → value, of those that there are.
+    ``vtep`` is this host's own address in the underlay, where it has one.
     """
 
     facts: Facts
     networks: Sequence[NetworkRecord] = ()
     settings: Callable[[Sequence[Sysctl]], Mapping[Key, str]] = lambda _: {}
+    vtep: IPAddress | None = None
 
 
 @frozen
@@ -90,6 +107,10 @@ class Context:
         networks: The networks that the endpoint's sandbox is joined to.
         gateways: Family → id of the endpoint that is the sandbox's way out; told to endpoints with published ports only.
         segments: The network's segments, other than the first, that endpoints are joined to; see `Driver.segment`.
+        peers: The network's endpoints joined on other hosts, for a network of global scope. It is asked for on the hosts alone where one
+            of its endpoints is joined, and again whenever the peers change.
+        vtep: This host's own address in the underlay, where it has one.
+        controller: The controller's id, for names of what several hosts of one machine must not both make.
     """
 
     table: Table
@@ -97,6 +118,9 @@ class Context:
     networks: Sequence[NetworkRecord] = ()
     segments: Sequence[int] = ()
     gateways: Mapping[Family, str] = MappingProxyType({})
+    peers: Sequence[Peer] = ()
+    vtep: IPAddress | None = None
+    controller: str = ""
 
 
 @frozen
@@ -137,6 +161,9 @@ class Driver:
 
     def check_network(self, network: NetworkRecord, surroundings: Surroundings) -> NetworkRecord:
         """Return the record of a network about to be created, completed where the driver decides something once.
+
+        Asked before the network has its subnets and again with them. ``vnis``, for a driver that needs them, then holds the numbers
+        that were asked for, which may be fewer than there are subnets: the library claims those and chooses the others.
 
         Raises:
             LibnetworkError: it cannot be; nothing has been touched.

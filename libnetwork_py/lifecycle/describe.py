@@ -33,14 +33,20 @@ class Describer:
         drivers: The drivers to ask.
         table: The controller's firewall table.
         baseline: What the host's sysctls were before the controller changed them, by name.
+        controller: The controller's id.
     """
 
     def __init__(
-        self, state: State, drivers: Registry[NetworkDriver], table: Table, baseline: Mapping[str, str]
+        self,
+        state: State,
+        drivers: Registry[NetworkDriver],
+        table: Table,
+        baseline: Mapping[str, str],
+        controller: str = "",
     ) -> None:
         self._state = state
         self._drivers = drivers
-        self._context = Context(table, baseline)
+        self._context = Context(table, baseline, controller=controller)
 
     def network(self, network_id: str) -> Description:
         """Return what exists for a network without its endpoints; nothing for one that is not in the state."""

@@ -60,7 +60,7 @@ class Engine:
         self.warnings: list[str] = []
         self.baseline: dict[str, str] = {}
         self.files = Files()
-        self.describer = Describer(self.state, env.drivers, env.table, self.baseline)
+        self.describer = Describer(self.state, env.drivers, env.table, self.baseline, env.id)
         self.addressing = Addressing(env.ipams, env.kernel)
         self._lock = threading.RLock()
         self._pid = os.getpid()

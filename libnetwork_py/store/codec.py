@@ -28,6 +28,7 @@ from .forms import (
     BINDINGS,
     FLAG,
     INTEGER,
+    INTEGERS,
     INTERFACES,
     MAC,
     MAPPING,
@@ -217,6 +218,7 @@ _TABLES: Mapping[str, Table[Any]] = {
             "decided": MAPPING,
             "routes": ROUTES,
             "created": NUMBER,
+            "vnis": INTEGERS,
         },
     ),
     "endpoint": Table(

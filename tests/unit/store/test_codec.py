@@ -97,6 +97,7 @@ records = st.one_of(
         config_from=st.none() | texts,
         routes=st.lists(routes(), max_size=2).map(tuple),
         created=numbers,
+        vnis=st.lists(st.integers(1, 2**24 - 1), max_size=2).map(tuple),
     ),
     st.builds(
         EndpointRecord,
