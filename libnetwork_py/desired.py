@@ -106,6 +106,24 @@ class Veth:
 
 
 @frozen
+class Moved:
+    """A link of the host that somebody else made, ``source``, moved into a namespace, named ``name`` there, and up.
+
+    Undone by moving it back under its old name; it is neither made nor deleted. ``mac``: the address it is given, if any.
+    """
+
+    namespace: str
+    name: str
+    source: str
+    mac: MacAddress | None = None
+
+    @property
+    def key(self) -> Key:
+        """What tells it from every other object of a machine."""
+        return ("link", self.namespace, self.name)
+
+
+@frozen
 class Address:
     """An address with its prefix length on a link."""
 
@@ -167,10 +185,10 @@ class Element:
 
 
 Link: TypeAlias = Bridge | Veth
-Word: TypeAlias = Namespace | Sysctl | Bridge | Veth | Address | Route | Table | Element
+Word: TypeAlias = Namespace | Sysctl | Bridge | Veth | Moved | Address | Route | Table | Element
 Description: TypeAlias = tuple[Word, ...]
 
-PHASES: tuple[type[Word], ...] = (Namespace, Table, Bridge, Veth, Sysctl, Address, Route, Element)
+PHASES: tuple[type[Word], ...] = (Namespace, Table, Bridge, Veth, Moved, Sysctl, Address, Route, Element)
 """The order in which words are made (a namespace's own sysctls, without a link, go with the namespace)."""
 
 _PHASE = {kind: number for number, kind in enumerate(PHASES)}
@@ -266,7 +284,7 @@ def _shaken(staying: Iterable[Word], gone: Iterable[Word]) -> list[Word]:
     """Return the words that would go although they stay in the description, because of others that go."""
     namespaces = {word.path for word in gone if isinstance(word, Namespace)}
     tables = {(word.namespace, word.name) for word in gone if isinstance(word, Table)}
-    links = {end for word in gone if isinstance(word, Bridge | Veth) for end in _ends(word)}
+    links = {end for word in gone if isinstance(word, Bridge | Veth | Moved) for end in _ends(word)}
     # fib_inetaddr_event in net/ipv4/fib_frontend.c: the last IPv4 address takes the routes of its interface along
     bare = _with_ipv4(gone) - _with_ipv4(staying)
 
@@ -278,6 +296,8 @@ def _shaken(staying: Iterable[Word], gone: Iterable[Word]) -> list[Word]:
                 return True
             case Sysctl() | Address() | Route():
                 return word.namespace in namespaces or (word.namespace, word.link) in links
+            case Moved():
+                return word.namespace in namespaces or (HOST, word.source) in links
             case Veth():
                 masters = {(word.namespace, word.master), (word.peer_namespace, word.peer_master)}
                 return bool(namespaces & {word.namespace, word.peer_namespace} or masters & links)
@@ -289,7 +309,7 @@ def _shaken(staying: Iterable[Word], gone: Iterable[Word]) -> list[Word]:
     return [word for word in staying if goes_along(word)] if namespaces or tables or links or bare else []
 
 
-def _ends(link: Link) -> set[tuple[str, str]]:
+def _ends(link: Link | Moved) -> set[tuple[str, str]]:
     other = {(link.peer_namespace, link.peer_name)} if isinstance(link, Veth) else set[tuple[str, str]]()
     return {(link.namespace, link.name), *other}
 

@@ -12,7 +12,21 @@ from collections.abc import Iterable, Mapping
 
 from attrs import field, frozen
 
-from .desired import HOST, Address, Bridge, Description, Element, Key, Namespace, Route, Sysctl, Table, Veth, Word
+from .desired import (
+    HOST,
+    Address,
+    Bridge,
+    Description,
+    Element,
+    Key,
+    Moved,
+    Namespace,
+    Route,
+    Sysctl,
+    Table,
+    Veth,
+    Word,
+)
 from .routes import METRIC_DEFAULTS
 from .types import Family, IPAddress, IPInterface, IPNetwork
 
@@ -182,7 +196,7 @@ def _difference(word: Word, facts: Facts) -> str | None:
             return None if (word.link, word.address) in inside.addresses else ""
         case Route():
             return _route_difference(word, inside)
-        case Bridge() | Veth():
+        case Bridge() | Veth() | Moved():
             return _link_difference(word, inside, facts)
 
 
@@ -206,10 +220,18 @@ def _route_difference(word: Route, inside: NamespaceFacts) -> str | None:
     return f"goes via {candidates[0].gateway} dev {candidates[0].link}" if candidates else ""
 
 
-def _link_difference(word: Bridge | Veth, inside: NamespaceFacts, facts: Facts) -> str | None:
+def _moved_difference(word: Moved, link: LinkFact) -> str | None:
+    if word.mac is not None and link.mac != str(word.mac):
+        return f"mac is {link.mac}"
+    return None if link.up else "up is False"
+
+
+def _link_difference(word: Bridge | Veth | Moved, inside: NamespaceFacts, facts: Facts) -> str | None:
     link = inside.links.get(word.name)
     if link is None:
         return ""
+    if isinstance(word, Moved):
+        return _moved_difference(word, link)
     kind = "bridge" if isinstance(word, Bridge) else "veth"
     if link.kind != kind:
         return f"is a {link.kind or 'physical'} link"

@@ -24,6 +24,7 @@ from .desired import (
     Change,
     Description,
     Element,
+    Moved,
     Namespace,
     Route,
     Sysctl,
@@ -73,13 +74,13 @@ def explicit(change: Change) -> Description:
     """Return the words whose removal must be asked for, because nothing else of the change takes them away."""
     namespaces = {word.path for word in change.remove if isinstance(word, Namespace)}
     altered = {old.key for old, _ in reshaped(change)}
-    links = set(_ends(w for w in change.remove if isinstance(w, (Bridge, Veth)) and w.key not in altered))
+    links = set(_ends(w for w in change.remove if isinstance(w, (Bridge, Veth, Moved)) and w.key not in altered))
     tables = {(word.namespace, word.name) for word in change.remove if isinstance(word, Table)}
     rewritten = {word.key for word in change.make if isinstance(word, Sysctl)}
 
     def goes_by_itself(word: Word) -> bool:
         match word:
-            case Namespace():
+            case Namespace() | Moved():  # a namespace would take a foreign link with it
                 return False
             case Sysctl() if word.key in rewritten or (word.namespace, word.link) in links:
                 return True
@@ -135,7 +136,7 @@ def _line(*argv: object) -> str:
     return shlex.join(map(str, argv))
 
 
-def _ends(links: Iterable[Bridge | Veth]) -> Iterator[tuple[str, str]]:
+def _ends(links: Iterable[Bridge | Veth | Moved]) -> Iterator[tuple[str, str]]:
     for link in links:
         yield link.namespace, link.name
         if isinstance(link, Veth):
@@ -219,6 +220,18 @@ def _remove_link(word: Bridge | Veth, shell: _Shell) -> Iterator[str]:
     yield shell.ip(word.namespace, "link", "del", word.name)
 
 
+def _make_moved(word: Moved, shell: _Shell) -> Iterator[str]:
+    yield shell.ip(
+        HOST, "link", "set", word.source, "netns", shell.name(word.namespace) or word.namespace, "name", word.name
+    )
+    yield shell.ip(word.namespace, "link", "set", word.name, *(["address", word.mac] if word.mac else []), "up")
+
+
+def _remove_moved(word: Moved, shell: _Shell) -> Iterator[str]:
+    # 1 is a process of the machine's own namespace; another host's is reached by its path
+    yield f"{shell.ip(word.namespace, 'link', 'set', word.name, 'name', word.source)} netns {shell.reference(HOST)}"
+
+
 def _common(word: Bridge | Veth) -> list[object]:
     return [*(["group", word.group] if word.group else []), *_mtu(word)]
 
@@ -292,6 +305,7 @@ _MAKE: Mapping[type[Word], Callable[..., Iterator[str]]] = {
     Sysctl: _make_sysctl,
     Bridge: _make_bridge,
     Veth: _make_veth,
+    Moved: _make_moved,
     Address: _make_address,
     Route: _make_route,
     Table: _make_table,
@@ -302,6 +316,7 @@ _REMOVE: Mapping[type[Word], Callable[..., Iterator[str]]] = {
     Sysctl: _remove_sysctl,
     Bridge: _remove_link,
     Veth: _remove_link,
+    Moved: _remove_moved,
     Address: _remove_address,
     Route: _remove_route,
     Table: _remove_table,

@@ -15,7 +15,21 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from ..desired import Bridge, Change, Description, Element, Link, Namespace, Route, Sysctl, Table, Veth, Word, reshaped
+from ..desired import (
+    Bridge,
+    Change,
+    Description,
+    Element,
+    Link,
+    Moved,
+    Namespace,
+    Route,
+    Sysctl,
+    Table,
+    Veth,
+    Word,
+    reshaped,
+)
 from ..errors import Conflict, LibnetworkError, NotFound
 from ..facts import Facts, compare
 from . import messages, snapshot
@@ -184,7 +198,7 @@ class Enforcement:
         if not going and not difference:
             return False
         self._take_away(going, difference.missing)
-        self._mend([word for word in changed if isinstance(word, Namespace | Bridge | Veth)], facts)
+        self._mend([word for word in changed if isinstance(word, Namespace | Bridge | Veth | Moved)], facts)
         self._put(difference.missing, changed)
         self._filter(going, difference.missing, changed)
         return True
@@ -203,16 +217,21 @@ class Enforcement:
         remover.drop()
         remover.vanished()
 
-    def _mend(self, changed: Sequence[Namespace | Bridge | Veth], facts: Facts) -> None:
+    def _mend(self, changed: Sequence[Namespace | Bridge | Veth | Moved], facts: Facts) -> None:
         maker = self._effort(Maker)
         try:
             for word in changed:
                 if isinstance(word, Namespace):
                     maker.attempt([word], lambda word=word: maker.raise_loopback(word))  # type: ignore[misc]
+                elif isinstance(word, Moved):
+                    maker.attempt([word], lambda word=word: self._mend_moved(maker, word))  # type: ignore[misc]
                 else:
                     maker.attempt([word], lambda word=word: self._mend_link(maker, word, facts))  # type: ignore[misc]
         finally:
             maker.close()
+
+    def _mend_moved(self, effort: Maker, word: Moved) -> None:
+        effort.send(effort.stack(word.namespace).transport, [(word, messages.mend_moved(word))], "mend")
 
     def _mend_link(self, effort: Maker, word: Bridge | Veth, facts: Facts) -> None:
         link = facts.namespaces[word.namespace].links[word.name]
@@ -264,7 +283,7 @@ def _is_there(word: Word, facts: Facts) -> bool:
             inside = facts.namespaces.get(word.namespace)
             link = inside.links.get(word.name) if inside else None
             return link is not None and link.kind == ("bridge" if isinstance(word, Bridge) else "veth")
-        case Table() | Element():
+        case Moved() | Table() | Element():
             return bool(difference.changed)
         case _:
             return False

@@ -18,7 +18,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from ..desired import HOST, Address, Bridge, Element, Namespace, Route, Sysctl, Table, Veth, Word
+from ..desired import HOST, Address, Bridge, Element, Moved, Namespace, Route, Sysctl, Table, Veth, Word
 from ..errors import InvalidParameter
 from .templates import FieldKind, Template
 
@@ -166,6 +166,18 @@ def mend_peer(word: Veth) -> bytes:
 def join(name: str, master: int) -> bytes:
     """Make a link a port of the one with index ``master``."""
     return _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", name), ("IFLA_MASTER", master)])
+
+
+def move(index: int, namespace: int, name: str, mac: str = "") -> bytes:
+    """Move the link with ``index`` into the namespace behind a descriptor and rename it there (``do_setlink``); it goes down by that."""
+    address: Attributes = [("IFLA_ADDRESS", mac)] if mac else []
+    return _link(RTM_NEWLINK, 0, [("IFLA_NET_NS_FD", namespace), ("IFLA_IFNAME", name), *address], index=index)
+
+
+def mend_moved(word: Moved) -> bytes:
+    """Give a moved link what the word says."""
+    address: Attributes = [("IFLA_ADDRESS", str(word.mac))] if word.mac else []
+    return _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), *address], up=True)
 
 
 def link_up(index: int) -> bytearray:
@@ -369,6 +381,8 @@ def meaning(word: Word) -> str:
         case Veth():
             master = f", port of {word.master}" if word.master else ""
             return f"veth {word.name} with {word.peer_name}{_inside(word.peer_namespace)}{master}"
+        case Moved():
+            return f"link {word.source} of the host as {word.name}{_inside(word.namespace)}"
         case Address():
             return f"address {word.address} dev {word.link}{_inside(word.namespace)}"
         case Route():

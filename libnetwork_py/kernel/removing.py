@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 
-from ..desired import Address, Bridge, Element, Key, Namespace, Route, Sysctl, Table, Veth, Word, phase
+from ..desired import HOST, Address, Bridge, Element, Key, Moved, Namespace, Route, Sysctl, Table, Veth, Word, phase
 from ..errors import LibnetworkError, NotFound
 from . import messages
 from .messages import GONE
@@ -35,16 +35,20 @@ class Remover(Effort):
         self._along: list[Word] = []
         at_once = set(free)
         links: list[Bridge | Veth] = []
+        moved: list[Moved] = []
         rest: list[Word] = []
         for word in ordered:
-            if self._goes_along(word) and word.key not in at_once:
+            if isinstance(word, Moved):
+                moved.append(word)
+            elif self._goes_along(word) and word.key not in at_once:
                 self._along.append(word)
             elif isinstance(word, Bridge | Veth):
                 links.append(word)
             elif not isinstance(word, Namespace | Table | Element):
                 rest.append(word)
         try:
-            self._inner(rest, links)
+            self._inner(rest, [*links, *moved])
+            self._give_back(moved)
             self._links(links)
         finally:
             self.close()
@@ -83,7 +87,7 @@ class Remover(Effort):
     def _goes_along(self, word: Word) -> bool:
         return not isinstance(word, Namespace) and bool(self._dropped & set(_ends(word)))
 
-    def _inner(self, words: list[Word], links: list[Bridge | Veth]) -> None:
+    def _inner(self, words: list[Word], links: list[Bridge | Veth | Moved]) -> None:
         """Addresses, routes and settings, less those that go with a link."""
         doomed = {(word.namespace, word.name) for word in links}
         doomed |= {(word.peer_namespace, word.peer_name) for word in links if isinstance(word, Veth)}
@@ -116,6 +120,19 @@ class Remover(Effort):
         restored = [(word, word.restore) for word in words if word.restore is not None]
         if restored:
             self.write(path, restored)
+
+    def _give_back(self, moved: list[Moved]) -> None:
+        """Move links of others back to the host, before their namespace is dropped: it would take a virtual one with it."""
+        for word in moved:
+            self.attempt([word], lambda word=word: self._move_back(word))  # type: ignore[misc]
+
+    def _move_back(self, word: Moved) -> None:
+        try:
+            index = self.stack(word.namespace).index(word.name)
+        except NotFound:
+            self.done(word)
+        else:
+            self._send(word.namespace, [(word, messages.move(index, self.stack(HOST).fd, word.source))])
 
     def _links(self, links: list[Bridge | Veth]) -> None:
         by_namespace: dict[str, list[Bridge | Veth]] = defaultdict(list)

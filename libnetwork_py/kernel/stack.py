@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from ..desired import HOST, Element, Sysctl, Table, Word
-from ..errors import LibnetworkError
+from ..errors import LibnetworkError, NotFound
 from .messages import meaning
 from .opener import Opener
 from .transport import Transport, refused
@@ -107,6 +107,14 @@ class Stack:
         if found is None:
             found = self._indices[name] = self.transport.index(name)
         return found
+
+    def has(self, name: str) -> bool:
+        """Whether there is an interface of that name."""
+        try:
+            self.transport.index(name)
+        except NotFound:
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of the namespace."""

@@ -30,7 +30,8 @@ from ..facts import Facts, FilterFacts, LinkFact, LinkStatistics, RouteFact, com
 from ..kernel.api import PortFlow
 from ..render import explicit, in_order, render
 from ..types import EMPTY, IPAddress, IPInterface, IPNetwork, parse_network
-from .machine import Machine, Presets, facts, home, no_namespace
+from .inside import Presets
+from .machine import Machine, facts, home, no_namespace
 
 T = TypeVar("T")
 

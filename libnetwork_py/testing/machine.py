@@ -5,7 +5,7 @@ a kernel's refusals; it knows no order, no undoing and no failure injection, whi
 
 What it leaves out: traffic, carrier, link-local addresses, secondary addresses that go with their primary.
 
-May import: kernel.transport, kernel.messages, desired, facts, types, errors.
+May import: inside, kernel.transport, kernel.messages, desired, facts, types, errors.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import errno
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Interface, IPv6Interface
-from types import MappingProxyType
 from typing import TypeAlias
 
-from attrs import Factory, define, evolve, field, frozen
+from attrs import Factory, define, evolve, field
 
-from ..desired import HOST, Address, Bridge, Element, Key, Namespace, Route, Sysctl, Table, Veth, Word
+from ..desired import HOST, Address, Bridge, Element, Moved, Namespace, Route, Sysctl, Table, Veth, Word
 from ..errors import InvalidParameter, LibnetworkError, NotFound
 from ..facts import Facts, LinkFact, NamespaceFacts, RouteFact, TableFact
 from ..kernel.messages import meaning
 from ..kernel.transport import Refusal, refused
 from ..types import EMPTY, IPInterface, check_interface_name
+from .inside import Inside, Presets
 
 BRIDGE_PORTS = 1023
 """As many ports as a bridge takes (``BR_MAX_PORTS`` less one)."""
@@ -35,54 +35,15 @@ LOOPBACK_ADDRESSES: tuple[IPInterface, ...] = (IPv4Interface("127.0.0.1/8"), IPv
 METRICS = {4: (0, 0), 6: (1024, 256)}
 """The metric of a route that names none, and of a connected one, per family."""
 
-AnyLink: TypeAlias = Bridge | Veth | LinkFact
-
-
-@frozen
-class Presets:
-    """What the machine has before anything is made: nothing of it is ever removed.
-
-    Attributes:
-        links: Interfaces of the host, besides loopback.
-        addresses: Addresses of the host: interface name and address.
-        routes: Routes of the host, besides the connected ones of its addresses.
-        sysctls: Settings of the host by dotted name below ``net.``; every other setting is ``0``.
-        namespaces: Paths of namespaces that somebody else made.
-        processes: Paths of the namespaces of processes, by pid.
-    """
-
-    links: tuple[LinkFact, ...] = ()
-    addresses: tuple[tuple[str, IPInterface], ...] = ()
-    routes: tuple[RouteFact, ...] = ()
-    sysctls: Mapping[str, str] = EMPTY
-    namespaces: frozenset[str] = frozenset()
-    processes: Mapping[int, str] = MappingProxyType({})
-
-
-@define
-class _Inside:
-    """One namespace: the words in it, the ends that veth pairs of other namespaces have in it, interface numbers and settings."""
-
-    words: dict[Key, Word] = field(factory=dict)
-    peers: dict[str, Veth] = field(factory=dict)
-    indexes: dict[str, int] = field(factory=dict)
-    last_index: int = 1
-    settings: dict[Key, str] = field(factory=dict)
-
-    def copy(self) -> _Inside:
-        return _Inside(dict(self.words), dict(self.peers), dict(self.indexes), self.last_index, dict(self.settings))
-
-    def number(self, name: str) -> None:
-        self.last_index += 1
-        self.indexes[name] = self.last_index
+AnyLink: TypeAlias = Bridge | Veth | Moved | LinkFact
 
 
 @define
 class Machine:
     """The words that exist now, over presets."""
 
-    presets: Presets = Presets()
-    _inside: dict[str, _Inside] = field(init=False, default=Factory(lambda self: _empty(self.presets), takes_self=True))
+    presets: Presets = field(factory=Presets)
+    _inside: dict[str, Inside] = field(init=False, default=Factory(lambda self: _empty(self.presets), takes_self=True))
 
     def copy(self) -> Machine:
         """Return a machine in the same state that goes its own way."""
@@ -119,11 +80,8 @@ class Machine:
                 if self.setting(word) is None:
                     raise refuse(word, errno.ENOENT)
                 inside.settings[word.key] = word.value
-            case Bridge():
-                self._check_name(word, word.namespace, word.name)
-                inside.number(word.name)
-            case Veth():
-                self._make_veth(word, inside)
+            case Bridge() | Veth() | Moved():
+                self._make_link(word, inside)
             case Address():
                 self._check_address(word)
             case Route():
@@ -134,14 +92,24 @@ class Machine:
                 pass
         inside.words[word.key] = word
 
-    def _enter(self, word: Word) -> _Inside:
+    def _make_link(self, word: Bridge | Veth | Moved, inside: Inside) -> None:
+        match word:
+            case Veth():
+                self._make_veth(word, inside)
+            case Moved():
+                self._move(word, inside)
+            case Bridge():
+                self._check_name(word, word.namespace, word.name)
+                inside.number(word.name)
+
+    def _enter(self, word: Word) -> Inside:
         if isinstance(word, Namespace):
             if word.path in self._inside:
                 raise refuse(word, errno.EEXIST)
-            self._inside[word.path] = _Inside()
+            self._inside[word.path] = Inside()
         return self._need_namespace(home(word))
 
-    def _need_namespace(self, path: str) -> _Inside:
+    def _need_namespace(self, path: str) -> Inside:
         inside = self._inside.get(path)
         if inside is None:
             raise no_namespace(path)
@@ -155,9 +123,11 @@ class Machine:
 
     def _link(self, namespace: str, name: str) -> AnyLink | None:
         inside = self._need_namespace(namespace)
+        if name in inside.away:
+            return None
         word = inside.words.get(("link", namespace, name))
         preset = (link for link in (LOOPBACK, *self._preset_links(namespace)) if link.name == name)
-        return word if isinstance(word, (Bridge, Veth)) else inside.peers.get(name) or next(preset, None)
+        return word if isinstance(word, (Bridge, Veth, Moved)) else inside.peers.get(name) or next(preset, None)
 
     def _preset_links(self, namespace: str) -> tuple[LinkFact, ...]:
         return self.presets.links if namespace == HOST else ()
@@ -167,7 +137,7 @@ class Machine:
         if self._link(namespace, name) is not None:
             raise refuse(word, errno.EEXIST)
 
-    def _make_veth(self, word: Veth, inside: _Inside) -> None:
+    def _make_veth(self, word: Veth, inside: Inside) -> None:
         self._check_name(word, word.namespace, word.name)
         self._check_name(word, word.peer_namespace, word.peer_name)
         if (word.namespace, word.name) == (word.peer_namespace, word.peer_name):
@@ -179,6 +149,14 @@ class Machine:
         there = self._inside[word.peer_namespace]
         there.number(word.peer_name)
         there.peers[word.peer_name] = word
+
+    def _move(self, word: Moved, inside: Inside) -> None:
+        self._check_name(word, word.namespace, word.name)
+        if self._link(HOST, word.source) is None:
+            raise refuse(word, errno.ENODEV)
+        self._inside[HOST].away[word.source] = word
+        self._inside[HOST].back.pop(word.source, None)
+        inside.number(word.name)
 
     def _check_address(self, word: Address) -> None:
         self._need_link(word, word.namespace, word.link)
@@ -241,11 +219,8 @@ class Machine:
             case Sysctl():
                 if there.restore is not None:
                     inside.settings[there.key] = there.restore
-            case Bridge():
-                self._free_ports(there)
-                self._sweep(there.namespace, there.name)
-            case Veth():
-                self._remove_veth(there)
+            case Bridge() | Veth() | Moved():
+                self._remove_link(there)
             case Address():
                 self._remove_address(there)
             case Table():
@@ -256,15 +231,31 @@ class Machine:
             case Route() | Element():
                 pass
 
+    def _remove_link(self, word: Bridge | Veth | Moved) -> None:
+        match word:
+            case Veth():
+                self._remove_veth(word)
+            case Bridge():
+                self._free_ports(word)
+                self._sweep(word.namespace, word.name)
+            case Moved():
+                host = self._inside[HOST]
+                host.back[word.source] = host.away.pop(word.source)
+                self._sweep(word.namespace, word.name)
+
     def _remove_namespace(self, word: Namespace) -> None:
         for veth in list(self._inside[word.path].peers.values()):
             self.remove(veth)
-        for veth in [each for each in self._inside[word.path].words.values() if isinstance(each, Veth)]:
-            self.remove(veth)
+        for link in [each for each in self._inside[word.path].words.values() if isinstance(each, Veth | Moved)]:
+            self.remove(link)
         del self._inside[word.path]
 
     def _remove_veth(self, word: Veth) -> None:
         del self._inside[word.peer_namespace].peers[word.peer_name]
+        for name in {name for namespace, name in _both_ends(word) if namespace == HOST}:
+            moved = self._inside[HOST].away.get(name)
+            if moved is not None:  # a pair goes wherever its ends are
+                self.remove(moved)
         self._sweep(word.namespace, word.name)
         self._sweep(word.peer_namespace, word.peer_name)
 
@@ -319,6 +310,18 @@ class Machine:
     def links(self, namespace: str) -> Mapping[str, LinkFact]:
         """Return the interfaces of a namespace by name, loopback first."""
         inside = self._need_namespace(namespace)
+        found = self._stationary(namespace)
+        for word in inside.words.values():
+            if isinstance(word, Moved):
+                found[word.name] = self._fact_moved(word, inside.indexes[word.name])
+        for name, word in inside.back.items():
+            if name in found:
+                found[name] = evolve(found[name], up=False, mac=str(word.mac or found[name].mac))
+        return {name: link for name, link in found.items() if name not in inside.away}
+
+    def _stationary(self, namespace: str) -> dict[str, LinkFact]:
+        """The interfaces as if none had been moved."""
+        inside = self._need_namespace(namespace)
         found = {link.name: link for link in (LOOPBACK, *self._preset_links(namespace))}
         for word in inside.words.values():
             if isinstance(word, (Bridge, Veth)):
@@ -328,6 +331,10 @@ class Machine:
                 name, inside.indexes[name], "veth", veth.peer_mac, veth.mtu or 1500, up=True, master=veth.peer_master
             )
         return found
+
+    def _fact_moved(self, word: Moved, index: int) -> LinkFact:
+        was = self._stationary(HOST)[word.source]
+        return evolve(was, name=word.name, index=index, mac=str(word.mac or was.mac), group=0, master="", up=True)
 
     def setting(self, word: Sysctl) -> str | None:
         """Return the value that a setting has, whoever wrote it; ``None`` if its namespace or interface is not there.
@@ -383,8 +390,8 @@ def metric_of(route: Route) -> int:
     return route.metric or METRICS[route.destination.version][0]
 
 
-def _empty(presets: Presets) -> dict[str, _Inside]:
-    inside = {path: _Inside() for path in (HOST, *presets.namespaces)}
+def _empty(presets: Presets) -> dict[str, Inside]:
+    inside = {path: Inside() for path in (HOST, *presets.namespaces)}
     for link in presets.links:
         inside[HOST].number(link.name)
     return inside
@@ -409,11 +416,15 @@ def _link_fact(word: Bridge | Veth, index: int) -> LinkFact:
     )  # fmt: skip
 
 
+def _both_ends(word: Veth) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (word.namespace, word.name), _far_end(word)
+
+
 def _far_end(word: Veth) -> tuple[str, str]:
     return word.peer_namespace, word.peer_name
 
 
-def _drop(inside: _Inside, words: Iterable[Word]) -> None:
+def _drop(inside: Inside, words: Iterable[Word]) -> None:
     for word in words:
         del inside.words[word.key]
 

@@ -8,7 +8,7 @@ from ipaddress import IPv4Interface
 
 import pytest
 
-from libnetwork_py.desired import HOST, Address, Bridge, Change, Namespace, Table, Veth
+from libnetwork_py.desired import HOST, Address, Bridge, Change, Moved, Namespace, Table, Veth
 from libnetwork_py.render import render
 from tests.root import machine
 from tests.sample import BRIDGE_MAC, MAC, OTHER_MAC, description
@@ -108,6 +108,17 @@ def test_take_apart(made: str, web: str) -> None:
     assert machine.addresses("eth0", web) == set()
     assert machine.routes(web) == machine.routes(web, 6) == set()
     assert not any("elem" in each[kind] for each in machine.nft(made) for kind in ("set", "map") if kind in each)
+
+
+def test_a_moved_link(host: str, web: str) -> None:
+    """A link of the host is in the namespace under its new name and address, and back under its own before the namespace goes."""
+    shell(host, render(Change(make=(Veth(HOST, "spare", HOST, "spare-in", OTHER_MAC),))))
+    change = Change(make=(Namespace(web), Moved(web, "eth0", "spare-in", MAC)))
+    shell(host, render(change))
+    assert machine.links(web)["eth0"]["address"] == MAC
+    assert "UP" in machine.links(web)["eth0"]["flags"]
+    shell(host, render(change.reverse))
+    assert {"spare", "spare-in"} <= set(machine.links(host))
 
 
 def test_namespace_at_another_path(host: str) -> None:

@@ -8,7 +8,19 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IP
 import pytest
 from attrs import evolve, frozen
 
-from libnetwork_py.desired import HOST, Address, Bridge, Change, Description, Namespace, Route, Sysctl, Veth, Word
+from libnetwork_py.desired import (
+    HOST,
+    Address,
+    Bridge,
+    Change,
+    Description,
+    Moved,
+    Namespace,
+    Route,
+    Sysctl,
+    Veth,
+    Word,
+)
 from libnetwork_py.errors import LibnetworkError
 from libnetwork_py.facts import Facts, LinkFact, NamespaceFacts
 from libnetwork_py.kernel.api import Kernel
@@ -34,6 +46,7 @@ def ground(web: str) -> Description:
         BRIDGE,
         GATEWAY,
         pair(web),
+        Veth(HOST, "spare", HOST, "spare-in", OTHER_MAC),
     )
 
 
@@ -83,6 +96,10 @@ GOOD = (
             Veth(HOST, "left", HOST, "right", OTHER_MAC, "br0", isolated=True, peer_master="br9"),
         ),
     ),
+    Step(
+        "a link of the host",
+        lambda web: (Moved(web, "eth5", "spare-in", MAC), Address(web, "eth5", IPv4Interface("10.5.0.2/24"))),
+    ),
     Step("no bridge", remove=lambda _: (BRIDGE,)),
     Step("no pair", remove=lambda web: (pair(web),)),
     Step("no namespace", remove=lambda web: (Namespace(web),)),
@@ -109,6 +126,8 @@ BAD = (
     Step("a port of nothing", lambda web: (Veth(HOST, "veth2", web, "eth1", OTHER_MAC, "br7"),)),
     Step("a port of a veth", lambda web: (Veth(HOST, "veth2", web, "eth1", OTHER_MAC, "veth1"),)),
     Step("an end in no namespace", lambda web: (Veth(HOST, "veth2", f"{web}-gone", "eth1", OTHER_MAC),)),
+    Step("a link that the host lacks", lambda web: (Moved(web, "eth5", "spare7"),)),
+    Step("a link in place of another", lambda web: (Moved(web, "eth0", "spare-in"),)),
     Step("an address twice", lambda _: (GATEWAY,)),
     Step("an address on nothing", lambda web: (Address(web, "eth7", IPv4Interface("10.0.0.1/8")),)),
     Step("an address in no namespace", lambda web: (Address(f"{web}-gone", "eth0", IPv4Interface("10.0.0.1/8")),)),

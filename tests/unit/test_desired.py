@@ -13,6 +13,7 @@ from libnetwork_py.desired import (
     Bridge,
     Change,
     Element,
+    Moved,
     Namespace,
     Route,
     Sysctl,
@@ -75,8 +76,8 @@ def test_words_are_made_in_the_order_of_phases() -> None:
 
 
 def test_every_kind_of_word_has_a_phase() -> None:
-    """The sample has every kind, and each has its place; a namespace's own setting goes with the namespace."""
-    assert {type(word) for word in EVERYTHING} == set(PHASES)
+    """The sample has every kind that a bare machine takes, and each has its place; a namespace's own setting goes with the namespace."""
+    assert {type(word) for word in EVERYTHING} | {Moved} == set(PHASES)
     assert phase(Sysctl(WEB, "ipv4.ip_forward", "1")) == phase(Namespace(WEB))
     assert phase(Sysctl(WEB, "ipv4.conf.{}.rp_filter", "1", link="eth0")) > phase(Veth(HOST, "a", WEB, "eth0", MAC))
 
@@ -175,3 +176,10 @@ def test_elements_go_and_come_with_their_table() -> None:
     change = between([TABLE, *elements], [other, *elements])
     assert set(change.remove) == {TABLE, *elements}
     assert set(change.make) == {other, *elements}
+
+
+def test_a_moved_link_takes_what_is_on_it_along() -> None:
+    """A link that goes back to the host, and one whose namespace goes, takes its address with it; the two come again with it."""
+    moved, address = Moved(WEB, "eth0", "vethabc"), Address(WEB, "eth0", IPv4Interface("172.18.0.2/16"))
+    other = Moved(WEB, "eth0", "vethabc", MAC)
+    assert between([moved, address], [other, address]) == Change(remove=(address, moved), make=(other, address))

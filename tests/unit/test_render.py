@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 
 import pytest
 
-from libnetwork_py.desired import HOST, Address, Bridge, Change, Namespace, Route, Sysctl, Veth, Word
+from libnetwork_py.desired import HOST, Address, Bridge, Change, Moved, Namespace, Route, Sysctl, Veth, Word
 from libnetwork_py.render import in_order, make_lines, remove_lines, render
 from libnetwork_py.types import MacAddress
 from tests.sample import BRIDGE_MAC, MAC, WEB, description
@@ -81,6 +81,16 @@ def test_undoing_everything_as_text(golden: Callable[[str, str], None]) -> None:
 def test_words_of_one_line(word: Word, made: str, removed: str) -> None:
     """Each of these words is one line, and one to take it back."""
     assert (make_lines(word), remove_lines(word)) == ([made], [removed])
+
+
+def test_a_moved_link_as_text() -> None:
+    """A link of the host is moved and renamed in one line, raised in another, and goes back under its own name."""
+    moved = Moved(WEB, "eth0", "vethabc", MAC)
+    assert make_lines(moved) == [
+        "ip link set vethabc netns web name eth0",
+        f"ip -n web link set eth0 address {MAC} up",
+    ]
+    assert remove_lines(moved) == ["ip -n web link set eth0 name vethabc netns /proc/$$/ns/net"]
 
 
 def test_a_setting_that_stays_has_no_line() -> None:
