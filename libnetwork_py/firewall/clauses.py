@@ -22,6 +22,7 @@ from ..types import Family, IPNetwork
 Field: TypeAlias = Literal[
     "iifname", "oifname", "meta nfproto", "meta l4proto", "th dport", "ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr"
 ]
+Protocol: TypeAlias = Literal["tcp", "udp"]
 Terminal: TypeAlias = Literal["accept", "drop", "return"]
 
 _META = {"iifname": (6, 16), "oifname": (7, 16), "meta nfproto": (15, 1), "meta l4proto": (16, 1)}
@@ -35,6 +36,10 @@ _PAYLOAD = {
     "th dport": (_TRANSPORT_HEADER, 2, 2),
 }
 """Field → base, offset, bytes."""
+_PORTS = {"sport": 0, "dport": 2}
+"""Field → offset in the transport header."""
+_PROTOCOLS = {"tcp": (6, 16), "udp": (17, 6)}
+"""Protocol → its number, offset of its checksum."""
 _GROUPS = {"iifgroup": 21, "oifgroup": 22}
 _NFPROTO = {4: 2, 6: 10}
 _VERDICT = {"drop": 0, "accept": 1, "return": -5}
@@ -125,6 +130,22 @@ def within(field: Field, network: IPNetwork) -> Clause:
         return Clause(text, (load, _compare(value[:size])), family)
     load = _expression("payload", dreg=1, base=base, offset=offset, len=size)
     return Clause(text, (load, _mask(network.netmask.packed), _compare(value)), family)
+
+
+def port(protocol: Protocol, field: Literal["sport", "dport"], number: int) -> Clause:
+    """The packet is of this protocol and from (or to) this port."""
+    value = number.to_bytes(2, "big")
+    load = _expression("payload", dreg=1, base=_TRANSPORT_HEADER, offset=_PORTS[field], len=2)
+    check = (_expression("meta", dreg=1, key=16), _compare(bytes((_PROTOCOLS[protocol][0],))), load, _compare(value))
+    return Clause(f"{protocol} {field} {number}", check)
+
+
+def rewrite(protocol: Protocol, field: Literal["sport", "dport"], number: int) -> Clause:
+    """Write another port into the packet, whose protocol was checked before. No connection is tracked for that."""
+    value = _expression("immediate", dreg=1, data=number.to_bytes(2, "big"))
+    where = {"base": _TRANSPORT_HEADER, "offset": _PORTS[field], "len": 2}
+    checksum = {"csum_type": 1, "csum_offset": _PROTOCOLS[protocol][1], "csum_flags": 0}
+    return Clause(f"{protocol} {field} set {number}", (value, _expression("payload", sreg=1, **where, **checksum)))
 
 
 def icmp(family: Family) -> Clause:
