@@ -6,11 +6,15 @@ May import: types, errors.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
 
 from attrs import field, fields, frozen
 
 from .errors import InvalidParameter
 from .types import IPNetwork, parse_network
+
+Privilege: TypeAlias = Literal["auto", "root", "user"]
+"""Whose privilege a controller uses."""
 
 
 def _pools(value: Sequence[tuple[str | IPNetwork, int]]) -> tuple[tuple[IPNetwork, int], ...]:
@@ -26,6 +30,13 @@ def _pools(value: Sequence[tuple[str | IPNetwork, int]]) -> tuple[tuple[IPNetwor
     return pools
 
 
+def _privilege(value: str) -> Privilege:
+    for known in ("auto", "root", "user"):
+        if value == known:
+            return known
+    raise InvalidParameter(f"privilege is auto, root or user, not {value!r}", code="invalid_privilege", privilege=value)
+
+
 @frozen(kw_only=True)
 class ControllerConfig:
     """Configuration of a `NetworkController`.
@@ -35,6 +46,8 @@ class ControllerConfig:
             reference's 31 networks of 172.17.0.0/16 to 192.168.240.0/20.
         blocked_plugins: Names of drivers and IPAMs that must not be loaded.
         repair_on_open: Make what the records describe and the kernel lacks when a controller opens; false leaves it to `reconcile`.
+        privilege: ``root``: use the caller's own; ``user``: a user namespace, for which no privilege is needed; ``auto``: the caller's own
+            if it is enough (``CAP_NET_ADMIN`` and ``CAP_SYS_ADMIN``), else a user namespace.
         lock_timeout: Seconds to wait for another thread or process that is changing the same state directory.
     """
 
@@ -42,6 +55,7 @@ class ControllerConfig:
     blocked_plugins: frozenset[str] = field(default=frozenset(), converter=frozenset)
     repair_on_open: bool = True
     lock_timeout: float = 60.0
+    privilege: Privilege = field(default="auto", converter=_privilege)
 
     @classmethod
     def of(cls, value: ControllerConfig | Mapping[str, object] | None) -> ControllerConfig:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
@@ -20,15 +18,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from attrs import asdict, frozen
-
 from .config import ControllerConfig
 from .endpoint import Endpoint
-from .errors import Conflict, InvalidParameter, LibnetworkError, NotFound, NotSupported
+from .errors import InvalidParameter, LibnetworkError, NotFound, NotSupported
 from .lifecycle.endpoints import Endpoints
 from .lifecycle.engine import Engine
 from .lifecycle.env import Env
 from .lifecycle.events import Events
+from .lifecycle.identity import Identity, identify, identity_in, known_host
 from .lifecycle.information import Info, gather
 from .lifecycle.networks import Networks
 from .lifecycle.plan import Plan, planning
@@ -39,24 +36,12 @@ from .lifecycle.selection import select
 from .network import Network, NetworkSpec
 from .routes import StaticRoute
 from .sandbox import Sandbox, SandboxSpec
-from .store.api import Store, Write
+from .store.api import Store
 from .types import EMPTY, IPAddress, IPNetwork
 
 if TYPE_CHECKING:
     from .kernel.api import Kernel
     from .store.directory import TemporaryDirectory
-
-IDENTITY = "controller"
-"""Key of the controller's own document."""
-
-
-@frozen
-class Identity:
-    """What a state directory says of its controller. ``host``: path of the host's namespace, empty for the machine's own."""
-
-    id: str
-    host: str
-    created: float
 
 
 class NetworkController:
@@ -84,9 +69,13 @@ class NetworkController:
         cluster: str | None = None,
         config: ControllerConfig | Mapping[str, object] | None = None,
     ) -> None:
+        from .store.directory import open_directory
+
         settings, path = _settings(cluster, config), _host_path(host)
-        kernel = _linux(path)
-        self._open(*_persistent(state_dir), kernel, path, settings)
+        place = Path(state_dir) if state_dir is not None else None
+        kernel = _linux(path, settings, partial(open_directory, place))
+        with _closed_on_failure(kernel):
+            self._open(*_persistent(place), kernel, path, settings)
         _sweep()
 
     @classmethod
@@ -106,11 +95,13 @@ class NetworkController:
         from .store.sqlite import SqliteStore
 
         settings, path = _settings(cluster, config), _host_path(host)
-        kernel = _linux(path)
-        _sweep()
-        directory = temporary_directory()
-        self = cls.__new__(cls)
-        self._open(SqliteStore(directory.path), directory.path, kernel, path, settings)
+        kernel = _linux(path, settings)
+        with _closed_on_failure(kernel):
+            _sweep()
+            directory = temporary_directory()
+            kernel.bequeath(directory.path)
+            self = cls.__new__(cls)
+            self._open(SqliteStore(directory.path), directory.path, kernel, path, settings)
         self._temporary = directory
         return self
 
@@ -134,12 +125,12 @@ class NetworkController:
         self._directory = directory
         self._store, self._kernel = store, kernel
         self._events: list[Events] = []
-        identity = _identity(store, host, config)
-        self._env = _env(identity, store, kernel, config)
+        identity = identify(store, known_host(host, kernel.privilege), config)
+        self._env = _env(identity, store, kernel, config, directory)
         self._engine = Engine(self._env)
         self._endpoints = Endpoints(self._engine)
         self._networks = Networks(self._engine, self._endpoints)
-        self._sandboxes = Sandboxes(self._engine, self._endpoints, host or f"/proc/{os.getpid()}/ns/net")
+        self._sandboxes = Sandboxes(self._engine, self._endpoints)
         self._engine.load()
         if config.repair_on_open and (self._engine.state.networks or self._engine.state.sandboxes):
             reconcile(self._engine, repair=True)
@@ -340,7 +331,7 @@ class NetworkController:
         for events in self._events:
             events.close()
         try:
-            if self._temporary is not None and os.getpid() == self._pid:
+            if self._temporary is not None and os.getpid() == self._pid and self._kernel.alive:
                 remove_everything(self._engine, self._sandboxes, self._endpoints)
         finally:
             self._env.ports.close()
@@ -404,24 +395,16 @@ def _host_path(host: Sandbox | str | os.PathLike[str] | None) -> str:
     )
 
 
-def _identity(store: Store, host: str, config: ControllerConfig) -> Identity:
-    """Return what the store says of its controller; say it in a new one."""
-    with store.exclusive(config.lock_timeout):
-        for item in store.items(IDENTITY):
-            identity = Identity(**json.loads(item.document))
-            if identity.host != host:
-                raise Conflict(
-                    f"this state directory belongs to the host {identity.host or 'of the machine'}, not {host or 'the machine'}: "
-                    "use another directory, or that host",
-                    code="other_host", host=identity.host,
-                )  # fmt: skip
-            return identity
-        identity = Identity(secrets.token_hex(32), host, time.time())
-        store.commit([Write(IDENTITY, json.dumps(asdict(identity)).encode(), expected=0)])
-        return identity
+@contextmanager
+def _closed_on_failure(kernel: Kernel) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        kernel.close()
+        raise
 
 
-def _env(identity: Identity, store: Store, kernel: Kernel, config: ControllerConfig) -> Env:
+def _env(identity: Identity, store: Store, kernel: Kernel, config: ControllerConfig, directory: Path | None) -> Env:
     from .desired import HOST
     from .drivers.api import NetworkDriver
     from .firewall.table import TABLE_PREFIX, table
@@ -436,9 +419,9 @@ def _env(identity: Identity, store: Store, kernel: Kernel, config: ControllerCon
 
         ipams.register("default", DefaultIpam(config.address_pools))
     ports = Reservations(partial(kernel.sockets, HOST), *_free_ports(kernel))
-    return Env(
-        identity.id, store, kernel, drivers, ipams, ports, table(HOST, f"{TABLE_PREFIX}{identity.id[:8]}"), config
-    )
+    ours = table(HOST, f"{TABLE_PREFIX}{identity.id[:8]}")
+    files = directory / "netns" if directory is not None and kernel.privilege == "user" else Path("/etc/netns")
+    return Env(identity.id, store, kernel, drivers, ipams, ports, ours, config, files)
 
 
 def _free_ports(kernel: Kernel) -> tuple[range, frozenset[int]]:
@@ -475,24 +458,28 @@ def _remove_dead(directory: Path) -> None:
     from .store.sqlite import SqliteStore
 
     store = SqliteStore(directory)
-    documents = [json.loads(item.document) for item in store.items(IDENTITY)]
-    host = documents[0]["host"] if documents else ""
+    identity = identity_in(store)
+    if identity is not None and identity.died_with_it:
+        store.close()
+        return
+    host, settings = identity.host if identity else "", ControllerConfig(privilege="root")
     try:
-        kernel = _linux(host)
+        kernel = _linux(host, settings)
     except LibnetworkError:  # the host's namespace is gone with everything in it; the sandboxes' are not
-        kernel = _linux("")
+        kernel = _linux("", settings)
     NetworkController._remove(store, directory, kernel, host)
 
 
-def _linux(host: str) -> Kernel:
+def _linux(host: str, config: ControllerConfig, directory: Callable[[], Path] | None = None) -> Kernel:
+    """Return the kernel layer. ``directory``: opens the state directory, where there is one that several processes may share."""
     from .kernel.linux import LinuxKernel
 
-    return LinuxKernel(host or None)
+    return LinuxKernel(host or None, privilege=config.privilege, directory=directory)
 
 
-def _persistent(state_dir: str | os.PathLike[str] | None) -> tuple[Store, Path]:
+def _persistent(state_dir: Path | None) -> tuple[Store, Path]:
     from .store.directory import open_directory
     from .store.sqlite import SqliteStore
 
-    directory = open_directory(Path(state_dir) if state_dir is not None else None)
+    directory = open_directory(state_dir)
     return SqliteStore(directory), directory

@@ -129,7 +129,7 @@ class SandboxOps(Protocol):
     """What a `Sandbox` handle needs; `lifecycle.sandboxes` implements it."""
 
     def record(self, sandbox_id: str) -> SandboxRecord | None: ...
-    def key(self, sandbox_id: str) -> str: ...
+    def key(self, path: str) -> str: ...
     def endpoints(self, sandbox_id: str) -> list[Endpoint]: ...
     def interfaces(self, sandbox_id: str) -> list[Interface]: ...
     def routes(self, sandbox_id: str) -> list[RouteFact]: ...
@@ -166,8 +166,11 @@ class Sandbox(Handle[SandboxRecord]):
 
     @property
     def key(self) -> str:
-        """Path of the network namespace; ``ip netns exec`` takes its last part."""
-        return self._now().key or self._ops.key(self.id)
+        """Path of the network namespace: ``/run/netns/NAME``, of which ``ip netns exec`` takes the last part.
+
+        Without root it is ``/proc/PID/root/run/netns/NAME``: ``nsenter --user=/proc/PID/ns/user --net=…`` enters it.
+        """
+        return self._ops.key(self._now().key)
 
     @property
     def hosts(self) -> str:

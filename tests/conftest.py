@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 
 from libnetwork_py.testing import FakeKernel
-from tests.root import machine
+from tests.root import machine, without_root
 
 if TYPE_CHECKING:
     from tests.root.machine import Outside, Traces
@@ -56,7 +56,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if (TESTS / "root") in item.path.parents:
             item.add_marker("root")
         if item.get_closest_marker("root") and os.geteuid() != 0:
-            item.add_marker(pytest.mark.skip(reason="needs root"))
+            reason = without_root.why_not(item.nodeid)
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 # the guard: a session with root tests leaves the machine as it found it

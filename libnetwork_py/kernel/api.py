@@ -11,7 +11,8 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
 
 from attrs import frozen
 
@@ -38,6 +39,16 @@ class PortFlow:
 
 class Kernel(Protocol):
     """One machine's network stack, its host side being one namespace."""
+
+    @property
+    def privilege(self) -> Literal["root", "user"]:
+        """``root``: the caller's own privilege is used; ``user``: that of a user namespace."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is still somebody to change anything: the process that owned a user's namespaces may have been killed."""
+        ...
 
     def apply(self, change: Change) -> None:
         """Remove and make what ``change`` says, in as few kernel messages as possible.
@@ -77,6 +88,10 @@ class Kernel(Protocol):
 
     def naming(self) -> AbstractContextManager[None]:
         """Hold the machine-wide lock under which namespace paths are chosen and made."""
+        ...
+
+    def reach(self, path: str) -> str:
+        """Return the path by which other programs find the namespace that is known here by ``path``; `HOST` for the host's."""
         ...
 
     def find_namespace(self, where: str | int) -> str:
@@ -137,6 +152,10 @@ class Kernel(Protocol):
 
     def announce(self, namespace: str, link: str, addresses: Iterable[IPAddress]) -> None:
         """Tell the neighbours of an interface that addresses are here now; never raises."""
+        ...
+
+    def bequeath(self, directory: Path) -> None:
+        """Have a directory removed if this process dies before `close`, where there is who outlives it."""
         ...
 
     def close(self) -> None:

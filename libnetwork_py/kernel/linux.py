@@ -1,7 +1,8 @@
 """The kernel layer on the real kernel.
 
 Division of labour: `LinuxKernel` keeps the contract of `api` and does nothing itself: `applying` changes, `snapshot` looks, the opener
-enters namespaces, `processes` starts programs and `probe` finds out what works. Here is only what is about namespace *names*.
+enters namespaces, `processes` starts programs and `probe` finds out what works. Here is only what is about namespace *names*, and the
+choice of the opener: the caller's own privilege, or a user namespace.
 
 May import: the rest of this room, desired, facts, errors.
 """
@@ -15,17 +16,17 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ..desired import HOST, Change, Word
-from ..errors import Forbidden, Internal, LibnetworkError, NotFound
+from ..errors import Forbidden, Internal, LibnetworkError, NotFound, NotSupported
 from ..facts import Facts, FilterFacts, LinkStatistics
-from ..types import FAMILIES, Family, IPAddress
+from ..types import IPAddress
 from . import snapshot
 from .api import PortFlow
 from .applying import Application, enforce
 from .flows import Flows
-from .namespaces import HERE, RUN_DIRECTORY, enter, locked, open_namespace
+from .namespaces import HERE, RUN_DIRECTORY, enter, lacking_privilege, locked, open_namespace
 from .opener import Opener, RootOpener
 from .reaper import Reaper
 from .stack import NETLINK_NETFILTER, Sockets
@@ -42,20 +43,38 @@ class LinuxKernel:
     other; an exception out of a signal handler, such as Ctrl-C, leaves when what was begun is undone.
 
     Args:
-        host: Path of the namespace that plays the host; ``None``: the calling thread's.
+        host: Path of the namespace that plays the host; ``None``: the calling thread's, and without privilege a new one.
+        privilege: ``root``: the caller's own; ``user``: that of a user namespace; ``auto``: the caller's own if that is enough.
+        directory: Gives the state directory whose controllers share one user namespace; ``None``: one for this caller alone.
 
     Raises:
-        Forbidden: the process lacks ``CAP_NET_ADMIN`` or ``CAP_SYS_ADMIN``.
+        Forbidden: the process lacks ``CAP_NET_ADMIN`` or ``CAP_SYS_ADMIN``, or may not have a user namespace.
         InvalidParameter: ``host`` is no network namespace. NotFound: there is no such path.
     """
 
-    def __init__(self, host: str | None = None) -> None:
-        self._opener: Opener = RootOpener(host)
+    def __init__(
+        self,
+        host: str | None = None,
+        *,
+        privilege: Literal["auto", "root", "user"] = "auto",
+        directory: Callable[[], Path] | None = None,
+    ) -> None:
+        self._opener = _opener(host, privilege, directory)
         self._sockets = Sockets(self._opener)
         self._reaper = Reaper(self._sockets, self._do)
         self._flows = Flows(self._sockets)
         self._lock = threading.RLock()
         self._pid = os.getpid()
+
+    @property
+    def privilege(self) -> Literal["root", "user"]:
+        """Whose privilege is used; see `Kernel.privilege`."""
+        return self._opener.mode
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still do anything; see `Kernel.alive`."""
+        return self._opener.alive
 
     def apply(self, change: Change) -> None:
         """Make a change whole or undo it; see `Kernel.apply`."""
@@ -117,10 +136,9 @@ class LinuxKernel:
         from . import nft_others  # noqa: PLC0415 (needed by few)
 
         chains = self._do(lambda: nft_others.chains(self._sockets.host(NETLINK_NETFILTER)))
-        legacy: Mapping[Family, tuple[str, ...]] = self._opener.call(
-            HOST, lambda: {family: nft_others.legacy_tables(family) for family in FAMILIES}
-        )
-        return FilterFacts(chains, legacy)
+        tables = self._opener.files(HOST, list(nft_others.LEGACY_TABLES.values()))
+        named = [tuple((each or "").split()) for each in tables]
+        return FilterFacts(chains, dict(zip(nft_others.LEGACY_TABLES, named, strict=True)))
 
     def features(self) -> Mapping[str, bool]:
         """Return what this kernel can do; see `Kernel.features`."""
@@ -134,7 +152,7 @@ class LinuxKernel:
         """Return a path that nobody has; see `Kernel.free_namespace`. Names follow ``ip netns``: no slash, not ``.`` or ``..``."""
         for candidate in (name, f"{name}-{suffix}"):
             path = f"{RUN_DIRECTORY}/{candidate}"
-            if not os.path.lexists(path):
+            if not os.path.lexists(self._opener.outer(path)):
                 return path
         raise Internal(f"both {name} and {name}-{suffix} are taken in {RUN_DIRECTORY}", code="names_taken")
 
@@ -144,10 +162,14 @@ class LinuxKernel:
         self._opener.foresee()  # who asks for the lock is about to make a namespace: one is made while that is written down
         try:
             self._opener.prepare()
-            with locked(RUN_DIRECTORY):
+            with locked(self._opener.outer(RUN_DIRECTORY)):
                 yield
         finally:
             self._opener.forgo()
+
+    def reach(self, path: str) -> str:
+        """Return the path for other programs; see `Kernel.reach`."""
+        return self._opener.outer(path)
 
     def find_namespace(self, where: str | int) -> str:
         """Return the path that adopts a namespace; see `Kernel.find_namespace`.
@@ -159,8 +181,9 @@ class LinuxKernel:
         if isinstance(where, int):
             return self._of_process(where)
         path = str(Path(where).absolute())
-        os.close(open_namespace(path))
-        return self._canonical(path, _identity(path))
+        outer = self._opener.outer(path)
+        os.close(open_namespace(outer))
+        return self._canonical(path, _identity(outer))
 
     def _canonical(self, path: str, identity: tuple[int, int] | None) -> str:
         host = self._opener.namespace_fd(HOST)
@@ -172,7 +195,8 @@ class LinuxKernel:
             return HOST
         if identity is None or Path(path).parent == Path(RUN_DIRECTORY):
             return path
-        return next((name for name in _names() if _identity(name) == identity), path)
+        names = (f"{RUN_DIRECTORY}/{name}" for name in _names(self._opener.outer(RUN_DIRECTORY)))
+        return next((name for name in names if _identity(self._opener.outer(name)) == identity), path)
 
     def _of_process(self, pid: int) -> str:
         path = f"/proc/{pid}/ns/net"
@@ -212,6 +236,12 @@ class LinuxKernel:
     @contextmanager
     def entered(self, namespace: str) -> Iterator[None]:
         """Move the calling thread for a while; see `Kernel.entered`."""
+        if self._opener.mode == "user":
+            raise NotSupported(
+                "without root this process cannot enter a sandbox: Linux lets no process with threads into a user namespace "
+                "(setns(2)). Use sandbox.socket() for sockets, sandbox.call() for a function, sandbox.run() for a program",
+                code="cannot_enter",
+            )
         home = open_namespace(HERE)
         try:
             target = self._opener.namespace_fd(namespace)
@@ -248,6 +278,10 @@ class LinuxKernel:
 
         announce(self._opener, namespace, link, addresses)
 
+    def bequeath(self, directory: Path) -> None:
+        """Say what shall go if this process dies; see `Kernel.bequeath`."""
+        self._opener.bequeath(directory)
+
     def close(self) -> None:
         """Give back threads and sockets, once what was dropped is gone; see `Kernel.close`."""
         self._reaper.drain()
@@ -271,9 +305,19 @@ class LinuxKernel:
                 raise
 
 
-def _names() -> list[str]:
+def _opener(
+    host: str | None, privilege: Literal["auto", "root", "user"], directory: Callable[[], Path] | None
+) -> Opener:
+    if privilege == "root" or (privilege == "auto" and not lacking_privilege()):
+        return RootOpener(host)
+    from .user import UserOpener  # noqa: PLC0415 (root needs it not)
+
+    return UserOpener(host, directory() if directory is not None else None)
+
+
+def _names(directory: str) -> list[str]:
     try:
-        return [entry.path for entry in os.scandir(RUN_DIRECTORY)]
+        return os.listdir(directory)  # noqa: PTH208 (names)
     except FileNotFoundError:
         return []
 

@@ -203,10 +203,22 @@ def write_sysctls(settings: Sequence[tuple[str, str]], *, lasting: bool = True) 
 
 def read_sysctl(name: str) -> str | None:
     """Return a setting of the calling thread's namespace, its fields one space apart; ``None`` if there is none."""
+    return read_file(f"/proc/sys/net/{name}")
+
+
+def read_file(path: str) -> str | None:
+    """Return the text of a small file, its fields one space apart; ``None`` if there is none."""
     try:
-        return " ".join(Path("/proc/sys/net", name).read_text(encoding="utf-8", errors="replace").split())
+        return " ".join(Path(path).read_text(encoding="utf-8", errors="replace").split())
     except OSError:
         return None
+
+
+def lacking_privilege() -> list[str]:
+    """Return which of the capabilities that it takes to manage networks the calling thread has not, by name."""
+    status = Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    effective = next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
+    return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
 
 
 def require_privilege() -> None:
@@ -215,12 +227,11 @@ def require_privilege() -> None:
     Raises:
         Forbidden: one that is needed is lacking; it is named.
     """
-    status = Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    effective = next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
-    lacking = [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
+    lacking = lacking_privilege()
     if lacking:
         raise Forbidden(
-            f"managing networks needs {' and '.join(lacking)}: run as root or give the process these capabilities",
+            f"managing networks as root needs {' and '.join(lacking)}: run as root, give the process these capabilities, or choose the "
+            "privilege 'user'",
             code="no_privilege",
             lacking=tuple(lacking),
         )

@@ -8,12 +8,12 @@ May import: nft_atoms, nft_facts, transport, facts, types.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
 from attrs import evolve, frozen
 
 from ..facts import ChainFact
+from ..types import Family
 from .nft_atoms import GETCHAIN, GETRULE, NFT, attributes
 from .nft_facts import NLM_F_DUMP, TABLE_FAMILIES, message
 from .transport import Transport
@@ -44,13 +44,11 @@ def chains(transport: Transport) -> tuple[ChainFact, ...]:
     return tuple(found.values())
 
 
-def legacy_tables(family: int) -> tuple[str, ...]:
-    """Return the tables of the older iptables in the calling thread's namespace, which nf_tables does not show."""
-    path = Path(f"/proc/thread-self/net/ip{'' if family == 4 else '6'}_tables_names")
-    try:
-        return tuple(path.read_text(encoding="ascii").split())
-    except OSError:
-        return ()
+LEGACY_TABLES: Mapping[Family, str] = {
+    4: "/proc/thread-self/net/ip_tables_names",
+    6: "/proc/thread-self/net/ip6_tables_names",
+}
+"""Where the tables of the older iptables are named, which nf_tables does not show, by family."""
 
 
 @frozen

@@ -2,7 +2,7 @@
 
 Division of labour: an `Opener` makes, removes and enters namespaces; everyone else works with the file descriptors and sockets that
 it hands out, which stay in their namespace on whatever thread they are used. `RootOpener` enters them on `workers`, by the system
-calls of `namespaces`.
+calls of `namespaces`; `user.UserOpener` has a helper process enter them, for callers without privilege.
 
 May import: workers, namespaces, transport, desired, errors.
 """
@@ -14,6 +14,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from attrs import frozen
@@ -30,6 +31,7 @@ from .namespaces import (
     netlink_here,
     open_here,
     open_namespace,
+    read_file,
     read_sysctl,
     require_privilege,
     share,
@@ -73,6 +75,15 @@ class Opener(Protocol):
     """Opens namespaces and sockets. Paths are those of namespaces; `HOST` is the one that plays the host."""
 
     mode: Literal["root", "user"]
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still open anything."""
+        ...
+
+    def outer(self, path: str) -> str:
+        """Return the path by which every other program has the namespace: the caller's ``/run`` may not be where its name is."""
+        ...
 
     def make(self, path: str, sysctls: Sequence[tuple[str, str]] = ()) -> Made:
         """Make a namespace bound at ``path``, write ``sysctls`` (path below ``/proc/sys/net``, value) inside.
@@ -118,8 +129,12 @@ class Opener(Protocol):
         """Read sysctls (paths below ``/proc/sys/net``) inside; ``None`` for one that is not there."""
         ...
 
+    def files(self, path: str, names: Sequence[str]) -> list[str | None]:
+        """Read small files that show the namespace of who reads them, fields one space apart; ``None`` for one that is not there."""
+        ...
+
     def call(self, path: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Run a function inside, on a thread where it may block or call the opener again."""
+        """Run a function inside, where it may block or, by ``root``, call the opener again."""
         ...
 
     def popen(self, path: str, argv: Sequence[str] | str, **options: Any) -> subprocess.Popen[Any]:
@@ -132,6 +147,10 @@ class Opener(Protocol):
 
     def start(self, job: Job[Any]) -> None:
         """Queue one of the library's own jobs; inside it every method of the opener runs on the spot."""
+        ...
+
+    def bequeath(self, directory: Path) -> None:
+        """Have a directory removed if the caller dies before `close`, where there is who outlives it."""
         ...
 
     def close(self) -> None:
@@ -155,6 +174,7 @@ class RootOpener:
 
     def __init__(self, host: str | None = None) -> None:
         require_privilege()
+        self._shown = f"/proc/{os.getpid()}/ns/net" if host is None else host
         self._workers = Workers(open_namespace(HERE if host is None else host))
         self._prepared: set[str] = set()
         self._begun: list[_Begun] = []
@@ -164,6 +184,15 @@ class RootOpener:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def alive(self) -> bool:
+        """It always is; see `Opener.alive`."""
+        return True
+
+    def outer(self, path: str) -> str:
+        """Return the path itself, and what the host was given as; see `Opener.outer`."""
+        return path or self._shown
 
     # namespaces
 
@@ -266,6 +295,10 @@ class RootOpener:
         """Read sysctls inside; see `Opener.read`."""
         return self._inside(path, lambda: [read_sysctl(name) for name in names])
 
+    def files(self, path: str, names: Sequence[str]) -> list[str | None]:
+        """Read files inside; see `Opener.files`."""
+        return self._inside(path, lambda: [read_file(name) for name in names])
+
     def call(self, path: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run a function inside on a spare thread; see `Opener.call`."""
         return self._workers.spare(lambda worker: _enter(worker, path, lambda: function(*args, **kwargs)))
@@ -279,6 +312,9 @@ class RootOpener:
     def start(self, job: Job[Any]) -> None:
         """Queue one of the library's own jobs; see `Opener.start`."""
         self._workers.start(job)
+
+    def bequeath(self, directory: Path) -> None:
+        """Leave it: what a dead caller left is found by the next one; see `Opener.bequeath`."""
 
     def close(self) -> None:
         """Stop the threads and forget the host namespace."""

@@ -5,7 +5,7 @@ take features back into old kernels, and leave some out of new ones.
 
 Trying may make the kernel load a module, as using the feature would. What no socket asks for (``br_netfilter``) is only looked at.
 
-May import: opener, transport, nft, desired, nftables, types, errors.
+May import: opener, namespaces, transport, nft, desired, nftables, types, errors.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from threading import Thread
+from threading import Thread, get_ident
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ from ..desired import HOST, Table
 from ..errors import LibnetworkError
 from ..nftables import Chain, Expression, Hook, Rule, SetDecl
 from . import nft
+from .namespaces import RUN_DIRECTORY
 from .opener import Opener
 from .transport import Transport, failed
 
@@ -87,48 +89,46 @@ def probe(opener: Opener) -> Mapping[str, bool]:
 def _bench(opener: Opener) -> Generator[_Bench, None, None]:
     sockets: list[socket.socket] = []
     try:
-        yield _in_new_namespace(opener, lambda: _open(sockets))
+        if opener.mode == "user":
+            yield _open_as_user(opener, sockets)
+        else:
+            yield _on_own_thread(lambda: _open(sockets, socket.socket))
     finally:
         for each in sockets:
             each.close()
 
 
-def _open(sockets: list[socket.socket]) -> _Bench:
+def _open(sockets: list[socket.socket], make: Callable[[int, int, int], socket.socket]) -> _Bench:
     def netlink(protocol: int) -> Transport:
-        sockets.append(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol))
+        sockets.append(make(socket.AF_NETLINK, socket.SOCK_RAW, protocol))
         return Transport(sockets[-1])
 
+    def opens(family: int, kind: int, protocol: int) -> bool:
+        try:
+            make(family, kind, protocol).close()
+        except (OSError, LibnetworkError):
+            return False
+        return True
+
     netfilter = None
-    with suppress(OSError):
+    with suppress(OSError, LibnetworkError):
         netfilter = netlink(_NETLINK_NETFILTER)
     inside = {
-        "ipv6": _opens(socket.AF_INET6, socket.SOCK_DGRAM, 0),
-        "xfrm": _opens(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_XFRM),
+        "ipv6": opens(socket.AF_INET6, socket.SOCK_DGRAM, 0),
+        "xfrm": opens(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_XFRM),
         "br_netfilter": Path("/proc/sys/net/bridge/bridge-nf-call-iptables").exists(),
     }
     return _Bench(netlink(_NETLINK_ROUTE), netfilter, netlink(_NETLINK_GENERIC), inside)
 
 
-def _opens(family: int, kind: int, protocol: int) -> bool:
+def _open_as_user(opener: Opener, sockets: list[socket.socket]) -> _Bench:
+    """Where a thread cannot go itself, in a namespace that has a name for a moment; it dies with the helper process in any case."""
+    path = f"{RUN_DIRECTORY}/libnetwork-probe-{os.getpid()}-{get_ident()}"
+    opener.make(path).close()
     try:
-        with socket.socket(family, kind, protocol):
-            return True
-    except OSError:
-        return False
-
-
-def _in_new_namespace(opener: Opener, function: Callable[[], T]) -> T:
-    """Call inside a new namespace: one without a name where that is possible, so that not even a killed process leaves it."""
-    if opener.mode == "root":
-        return _on_own_thread(function)
-    path = f"/run/netns/libnetwork-probe-{os.getpid()}"
-    made = opener.make(path)
-    with closing(made.socket):
-        os.close(made.fd)
-        try:
-            return opener.call(path, function)
-        finally:
-            opener.remove(path)
+        return _open(sockets, partial(opener.socket, path))
+    finally:
+        opener.remove(path)
 
 
 def _on_own_thread(function: Callable[[], T]) -> T:

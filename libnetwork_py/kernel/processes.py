@@ -52,7 +52,7 @@ def popen(
     (renamed over): it keeps the one it started with. A source or a target that does not exist is passed over.
 
     Args:
-        opener: Who may enter namespaces. An unprivileged one starts the program in the network namespace only.
+        opener: Who may enter namespaces. An unprivileged one prepares the mounts itself (`joiner`).
         path: Path of the namespace; empty for the host's.
         argv: As for `subprocess.Popen`, whose every option works but ``preexec_fn``.
         files: Target path → source path.
@@ -69,7 +69,9 @@ def popen(
             "wrapper program",
             code="preexec_fn",
         )
-    if opener.mode != "root" or (not files and _is_own(opener, path)):
+    if opener.mode == "user":
+        return opener.popen(path, argv, files=files, **options)
+    if not files and _is_own(opener, path):
         return opener.popen(path, argv, **options)
 
     def start() -> subprocess.Popen[Any]:

@@ -87,7 +87,7 @@ class Job(Generic[T]):
 
 
 class Worker:
-    """A daemon thread that makes calls one by one, at home in the namespace of ``home``."""
+    """A daemon thread that makes calls one by one, at home in the namespace of ``home`` (-1: it stays where its maker is)."""
 
     def __init__(self, home: int) -> None:
         self._home = home
@@ -129,6 +129,8 @@ class Worker:
 
     def _arrive(self) -> LibnetworkError | None:
         """A new thread is where its maker was."""
+        if self._home < 0:
+            return None
         try:
             enter(self._home)
         except OSError as error:
@@ -142,10 +144,15 @@ class Worker:
 
 
 class Workers:
-    """The threads of one opener, at home in the namespace behind ``home``, which they own."""
+    """The threads of one opener, at home in the namespace behind ``home``, which they own.
 
-    def __init__(self, home: int) -> None:
-        self.home = home
+    Args:
+        home: Descriptor of the namespace.
+        moving: Whether they may enter namespaces; else they stay where their makers are.
+    """
+
+    def __init__(self, home: int, *, moving: bool = True) -> None:
+        self.home, self._moving = home, moving
         self._pid = -1
         self._fresh()
 
@@ -208,7 +215,7 @@ class Workers:
     def _new(self) -> Worker:
         if self.home < 0:
             raise Internal("the kernel layer is closed", code="closed")
-        return Worker(self.home)
+        return Worker(self.home if self._moving else -1)
 
     def _give_back(self, worker: Worker) -> None:
         with self._lock:

@@ -59,7 +59,7 @@ class Engine:
         self.committed = threading.Condition()
         self.warnings: list[str] = []
         self.baseline: dict[str, str] = {}
-        self.files = Files()
+        self.files = Files(env.files)
         self.describer = Describer(self.state, env.drivers, env.table, self.baseline, env.id)
         self.addressing = Addressing(env.ipams, env.kernel)
         self._lock = threading.RLock()

@@ -5,6 +5,8 @@ May import: the contracts of the rooms below.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from attrs import frozen
 
 from ..config import ControllerConfig
@@ -19,7 +21,13 @@ from ..store.api import Store
 
 @frozen
 class Env:
-    """One controller's implementations. ``table``: its firewall table; ``id``: the controller's own id."""
+    """One controller's implementations.
+
+    Attributes:
+        id: The controller's own id.
+        table: Its firewall table.
+        files: Where each sandbox has a folder for its files.
+    """
 
     id: str
     store: Store
@@ -29,3 +37,4 @@ class Env:
     ports: Reservations
     table: Table
     config: ControllerConfig
+    files: Path = Path("/etc/netns")

@@ -1,5 +1,7 @@
 """A sandbox's ``hosts`` and ``resolv.conf``, where ``ip netns exec`` looks for them: ``/etc/netns/NAME/``.
 
+Without root they are kept with the controller's records.
+
 What is there under the name of an adopted namespace belongs to whoever made that: its sandbox has a folder of its own.
 
 They are written when a process is first started inside, and removed with the sandbox. A file that somebody changed is left alone.
@@ -24,14 +26,19 @@ NAMES = ("hosts", "resolv.conf")
 
 
 class Files:
-    """Writes the two files of each sandbox."""
+    """Writes the two files of each sandbox.
 
-    def __init__(self) -> None:
+    Args:
+        directory: Where each sandbox has a folder.
+    """
+
+    def __init__(self, directory: Path = DIRECTORY) -> None:
+        self._directory = directory
         self._written: dict[str, str] = {}
 
     def texts(self, record: SandboxRecord) -> tuple[str, str]:
         """Return what ``hosts`` and ``resolv.conf`` hold, written or not."""
-        folder = _folder(record)
+        folder = self._folder(record)
         wanted = (_hosts(record), _resolv_conf(record))
         found = []
         for name, text in zip(NAMES, wanted, strict=True):
@@ -43,7 +50,7 @@ class Files:
 
     def write(self, record: SandboxRecord) -> Mapping[str, str]:
         """Write what is missing and return target path → source path for the process to be started."""
-        folder = _folder(record)
+        folder = self._folder(record)
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in zip(NAMES, (_hosts(record), _resolv_conf(record)), strict=True):
             if not (folder / name).exists():
@@ -52,7 +59,7 @@ class Files:
 
     def renew(self, record: SandboxRecord) -> None:
         """Write the files again after the sandbox's options changed; those that nobody else changed."""
-        folder = _folder(record)
+        folder = self._folder(record)
         for name, text in zip(NAMES, (_hosts(record), _resolv_conf(record)), strict=True):
             with suppress(OSError):
                 if _digest((folder / name).read_text()) == self._written.get(str(folder / name)):
@@ -60,13 +67,13 @@ class Files:
 
     def left(self, record: Record | None) -> bool:
         """Return whether a record has files."""
-        return isinstance(record, SandboxRecord) and record.key != HOST and _folder(record).is_dir()
+        return isinstance(record, SandboxRecord) and record.key != HOST and self._folder(record).is_dir()
 
     def remove(self, record: Record | None) -> None:
         """Remove a sandbox's files."""
         if not isinstance(record, SandboxRecord) or record.key == HOST:
             return
-        folder = _folder(record)
+        folder = self._folder(record)
         for name in NAMES:
             with suppress(OSError):
                 (folder / name).unlink()
@@ -74,13 +81,12 @@ class Files:
         with suppress(OSError):
             folder.rmdir()
 
+    def _folder(self, record: SandboxRecord) -> Path:
+        return self._directory / (Path(record.key).name if record.owned else f"sandbox-{record.id[:12]}")
+
     def _put(self, path: Path, text: str) -> None:
         path.write_text(text)
         self._written[str(path)] = _digest(text)
-
-
-def _folder(record: SandboxRecord) -> Path:
-    return DIRECTORY / (Path(record.key).name if record.owned else f"sandbox-{record.id[:12]}")
 
 
 def _digest(text: str) -> str:

@@ -5,7 +5,6 @@ May import: lifecycle.engine, kernel.api, plugins, facts, types.
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -32,7 +31,7 @@ class Info:
         features: Kernel features found by trying them.
         drivers: Network drivers with the distribution they came with; ``ipams``: IPAM drivers.
         store: The store's class and place; ``firewall``: the packet filter's table.
-        privilege: ``root``: the caller's own privilege is used.
+        privilege: ``root``: the caller's own privilege is used; ``user``: that of a user namespace.
         networks: How many there are; ``sandboxes``, ``endpoints``: likewise.
         warnings: What does not hurt yet.
     """
@@ -75,7 +74,7 @@ def gather(engine: Engine, directory: Path | None) -> Info:
         tuple(env.ipams.info()),
         f"{type(env.store).__name__} {directory or 'in memory'}",
         f"nftables inet {env.table.name}",
-        "root" if os.geteuid() == 0 else "user",
+        env.kernel.privilege,
         *counts,
         warnings,
     )

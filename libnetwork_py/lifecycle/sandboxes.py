@@ -37,13 +37,11 @@ class Sandboxes:
     Args:
         engine: Runs the operations.
         endpoints: The use cases of endpoints.
-        host_path: Path of the host's namespace, for people; what the records call it is empty.
     """
 
-    def __init__(self, engine: Engine, endpoints: Endpoints, host_path: str) -> None:
+    def __init__(self, engine: Engine, endpoints: Endpoints) -> None:
         self._engine = engine
         self._endpoints = endpoints
-        self._host_path = host_path
         self._files = engine.files
 
     def handle(self, record: SandboxRecord) -> Sandbox:
@@ -57,10 +55,9 @@ class Sandboxes:
         with self._engine.reading() as state:
             return state.sandboxes.get(sandbox_id)
 
-    def key(self, sandbox_id: str) -> str:
-        """Return the namespace's path."""
-        record = self.record(sandbox_id)
-        return (record.key if record else "") or self._host_path
+    def key(self, path: str) -> str:
+        """Return the path by which other programs have a namespace that the records know by ``path``."""
+        return self._engine.env.kernel.reach(path)
 
     def endpoints(self, sandbox_id: str) -> list[Endpoint]:
         """Return the joined endpoints, the leading one first."""

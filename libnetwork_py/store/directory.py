@@ -29,7 +29,7 @@ DATABASE = "state.db"
 LOCK = "lock"
 ALIVE = "alive"
 
-_OURS = {DATABASE, DATABASE + "-wal", DATABASE + ".new", LOCK, ALIVE}
+_OURS = {DATABASE, DATABASE + "-wal", DATABASE + ".new", LOCK, ALIVE, "keeper", "keeper.lock"}
 _ID_LENGTH = 16
 _LOCK_TIMEOUT = 30.0
 

@@ -18,13 +18,14 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from socket import socket as Socket  # noqa: N812 (the name of a method here)
 from subprocess import Popen
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 from attrs import define
 
-from ..desired import HOST, Change, Description, Key, Word, replaced, reshaped
+from ..desired import HOST, Change, Description, Word, reshaped
 from ..errors import Internal, InvalidParameter, LibnetworkError, NotFound, NotSupported, Unavailable
 from ..facts import Facts, FilterFacts, LinkFact, LinkStatistics, RouteFact, compare
 from ..kernel.api import PortFlow
@@ -179,9 +180,7 @@ class FakeKernel:
         with self._lock:
             before = self._machine.copy()
             removed = tuple(word for word in explicit(change) if before.find(word))
-            altered: dict[Key, Word] = {new.key: old for old, new in reshaped(change)}
-            over = replaced(change)
-            altered |= {word.key: word for word in change.remove if word.key in over}
+            altered = {new.key: old for old, new in reshaped(change)}
             done: list[tuple[str, Word]] = []
             try:
                 for word in reversed(in_order(removed)):
@@ -250,6 +249,20 @@ class FakeKernel:
             finally:
                 self._namer = 0
 
+    @property
+    def privilege(self) -> Literal["root", "user"]:
+        """``root``: a machine in memory forbids nothing."""
+        return "root"
+
+    @property
+    def alive(self) -> bool:
+        """It always is."""
+        return True
+
+    def reach(self, path: str) -> str:
+        """Return the path itself, and the host's below ``/proc``."""
+        return path or f"/proc/{os.getpid()}/ns/net"
+
     def find_namespace(self, where: str | int) -> str:
         """Return the path of a namespace by path, or by the pid of one of the preset processes.
 
@@ -312,6 +325,9 @@ class FakeKernel:
     def announce(self, namespace: str, link: str, addresses: Iterable[IPAddress]) -> None:
         """Note it in ``announced``."""
         self.announced += [(namespace, link, each) for each in addresses]
+
+    def bequeath(self, directory: Path) -> None:
+        """Leave it."""
 
     def close(self) -> None:
         """Note it in ``closed``; what was made stays."""

@@ -19,7 +19,7 @@ from typing import Any, Self
 from attrs import asdict, frozen
 
 from libnetwork_py import Endpoint, NetworkController, Sandbox
-from tests.root import machine
+from tests.root import machine, world
 from tests.root.firewall_lab import inside
 
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -243,7 +243,7 @@ def started(program: str, *arguments: object) -> subprocess.Popen[str]:
 
 def sleeper(namespace: str) -> subprocess.Popen[bytes]:
     """A process in a namespace that does nothing, for a minute at most."""
-    argv = ["nsenter", f"--net={namespace}", "sleep", "60"]
+    argv = [*world.entering(namespace), "sleep", "60"]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
     own = os.stat(namespace).st_ino  # noqa: PTH116 (a namespace is a path of text)
     machine.wait_until(lambda: os.stat(f"/proc/{process.pid}/ns/net").st_ino == own, "the process to be inside")  # noqa: PTH116

@@ -1,6 +1,7 @@
 """Tools for tests on the real kernel: iproute2 and nftables as witnesses, namespaces that play hosts, and what a run left behind.
 
-Division of labour: nothing here uses the library, so that what it says about the kernel is a second opinion.
+Division of labour: nothing here uses the library, so that what it says about the kernel is a second opinion. For an ordinary user the
+machine is `tests.root.world`'s: everything here enters it by itself.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import Any
 
 from attrs import asdict, field, frozen
 
-NAMESPACES = Path("/run/netns")
+from tests.root import world
+
+NAMESPACES = world.NAMESPACES
 SYSCTLS = (
     "ipv4/conf/all/forwarding",
     "ipv4/conf/all/route_localnet",
@@ -49,7 +52,7 @@ def run_in(namespace: str, argv: Sequence[object], **options: Any) -> subprocess
 
     Options are `subprocess.run`'s; ``check`` is on unless given.
     """
-    inside = [*(["nsenter", f"--net={namespace}"] if namespace else []), *map(str, argv)]
+    inside = [*world.entering(namespace), *map(str, argv)]
     check = options.pop("check", True)
     options = {"text": True, "capture_output": True, "timeout": 30} | options
     done: subprocess.CompletedProcess[str] = subprocess.run(inside, check=False, **options)
@@ -104,15 +107,15 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 10) 
 def new_namespace(name: str = "host") -> str:
     """Make a network namespace with a name of its own, its loopback up, and return its path."""
     name = f"t{os.getpid()}-{next(_numbers)}-{name}"
-    run("ip", "netns", "add", name)
-    run("ip", "-n", name, "link", "set", "lo", "up")
+    run(*world.entering_names(), "ip", "netns", "add", name)
+    run_in(str(NAMESPACES / name), ["ip", "link", "set", "lo", "up"])
     return str(NAMESPACES / name)
 
 
 def drop_namespace(path: str) -> None:
     """Remove a namespace made by `new_namespace`; one that is gone is no error."""
     if os.path.exists(path):  # noqa: PTH110 (paths of namespaces are text)
-        run("ip", "netns", "del", Path(path).name)
+        run(*world.entering_names(), "ip", "netns", "del", Path(path).name)
 
 
 @frozen

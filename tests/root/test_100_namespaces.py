@@ -268,11 +268,11 @@ def test_a_host_that_is_no_namespace_is_refused() -> None:
 
 
 def test_without_privilege_it_says_what_is_needed() -> None:
-    """A process without the capabilities is refused at once, with their names."""
+    """A process without the capabilities that demands root's privilege is refused at once, with their names."""
     program = (
         "import sys; from libnetwork_py.kernel.linux import LinuxKernel\n"
         "from libnetwork_py.errors import Forbidden\n"
-        "try: LinuxKernel()\n"
+        "try: LinuxKernel(privilege='root')\n"
         "except Forbidden as error: print(error)\n"
     )
     done = machine.run("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", sys.executable, "-c", program)

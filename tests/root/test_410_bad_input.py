@@ -435,12 +435,13 @@ def _raised(verb: Callable[[], object]) -> type[BaseException] | None:
 
 
 def test_no_privilege(tmp_path: Path) -> None:
-    """Without capabilities the first call says so, names the remedy, and makes no directory."""
+    """Without capabilities, and where root's are demanded, the first call says so, names the remedy, and makes no directory."""
     program = """
 import sys
 from libnetwork_py import NetworkController, Forbidden
 try:
-    NetworkController(sys.argv[1]) if sys.argv[1:] else NetworkController.temporary()
+    config = {"privilege": "root"}
+    NetworkController(sys.argv[1], config=config) if sys.argv[1:] else NetworkController.temporary(config=config)
 except Forbidden as error:
     print(error.code, "|", error)
 """

@@ -1,0 +1,69 @@
+"""The machine that root tests have for an ordinary user: a process in a user namespace of its own, with a ``/run/netns`` of its own.
+
+For root it is the machine itself, and nothing here does anything.
+
+Division of labour: this module says how a program or a function gets inside; `machine` says which.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+ROOT = os.geteuid() == 0
+_START = "mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns && ip link set lo up && echo ready && exec sleep infinity"
+_NAMED = re.compile(r"/proc/(\d+)/(root/|ns/net$)")
+
+
+def _begin() -> int:
+    """Start the process and return its number; it ends with this one."""
+    argv = ["unshare", "--user", "--map-root-user", "--mount", "--net", "--kill-child", "--fork", "sh", "-c", _START]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    atexit.register(_end, process)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n", "no user namespace for the tests"
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(child)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with process:
+        process.kill()
+
+
+PID = 0 if ROOT else _begin()
+NAMESPACES = Path("/run/netns") if ROOT else Path(f"/proc/{PID}/root/run/netns")
+
+
+def entering(namespace: str) -> list[str]:
+    """Return the words before a program that is to run in the network namespace at a path (empty: the caller's own)."""
+    if not namespace:
+        return []
+    if ROOT:
+        return ["nsenter", f"--net={namespace}"]
+    found = _NAMED.match(namespace)
+    owner = int(found[1]) if found else PID
+    names = [f"--mount=/proc/{PID}/ns/mnt"] if owner == PID else []
+    return ["nsenter", f"--user=/proc/{owner}/ns/user", *names, f"--net={namespace}", "--preserve-credentials"]
+
+
+def entering_names() -> list[str]:
+    """Return the words before ``ip netns``, so that it works on the names that there are here."""
+    places = [f"--{kind}=/proc/{PID}/ns/{file}" for kind, file in (("user", "user"), ("net", "net"), ("mount", "mnt"))]
+    return [] if ROOT else ["nsenter", *places, "--preserve-credentials"]
+
+
+def inside(namespace: str, function: Callable[[], T]) -> T:
+    """Call a function inside, for who is not root; what it returns is what `Sandbox.call` can carry."""
+    from libnetwork_py.kernel.visiting import visit
+
+    found = _NAMED.match(namespace)
+    with Path(f"/proc/{found[1] if found else PID}/ns/user").open("rb") as user, Path(namespace).open("rb") as network:
+        return visit(user.fileno(), network.fileno(), function)
