@@ -42,7 +42,7 @@ BLIND: Mapping[str, frozenset[str]] = {
 
 CONTRACTS: Mapping[str, frozenset[str]] = {
     "kernel": frozenset({"api"}),
-    "store": frozenset({"api", "codec"}),
+    "store": frozenset({"api", "cluster", "codec"}),
     "ipam": frozenset({"api"}),
     "drivers": frozenset({"api", "options"}),
 }

@@ -12,7 +12,7 @@ import libnetwork_py
 GROUPS = {
     "libnetwork_py.drivers": {"bridge", "host", "null"},
     "libnetwork_py.ipam": {"default", "null"},
-    "libnetwork_py.stores": {"memory", "sqlite"},
+    "libnetwork_py.stores": {"etcd", "memory"},
 }
 
 

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from libnetwork_py.store.cluster import ClusterStore, ClusterUrl
+from libnetwork_py.store.etcd import Etcd
+from libnetwork_py.testing.cluster_suite import ClusterContract
+from tests.engines import servers
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[servers.Server]:
+    """One etcd for all tests here."""
+    with servers.etcd() as (server,):
+        yield server
+
+
+class TestEtcd(ClusterContract):
+    ttl = 2.0
+    latest = 6.0
+
+    @pytest.fixture
+    def connect(self, server: servers.Server) -> Callable[[], ClusterStore]:
+        """Return a function that returns one more user of the same documents."""
+        url = ClusterUrl.parse(f"etcd://{server.address}/{secrets.token_hex(4)}")
+        return lambda: Etcd().open(url)
