@@ -56,7 +56,7 @@ class Ring(Generic[C]):
         """
         end = time.monotonic() + self._timeout
         while True:
-            all_refused = True
+            all_refused, why = True, ""
             for _ in self._servers:
                 place, server = self._current, self._servers[self._current]
                 try:
