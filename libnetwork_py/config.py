@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from attrs import field, fields, frozen
 
 from .errors import InvalidParameter
-from .types import IPNetwork, parse_network
+from .types import IPAddress, IPNetwork, parse_address, parse_network
 
 Privilege: TypeAlias = Literal["auto", "root", "user"]
 """Whose privilege a controller uses."""
@@ -37,6 +37,18 @@ def _privilege(value: str) -> Privilege:
     raise InvalidParameter(f"privilege is auto, root or user, not {value!r}", code="invalid_privilege", privilege=value)
 
 
+def _advertised(value: str | IPAddress | None) -> IPAddress | None:
+    return None if value is None else parse_address(value, "advertised address")
+
+
+def _ttl(value: float) -> float:
+    if not 0 < value <= 86400:
+        raise InvalidParameter(
+            f"lease_ttl {value!r}: give seconds, more than 0 and at most a day", code="invalid_ttl", ttl=value
+        )
+    return float(value)
+
+
 @frozen(kw_only=True)
 class ControllerConfig:
     """Configuration of a `NetworkController`.
@@ -48,12 +60,18 @@ class ControllerConfig:
         repair_on_open: Make what the records describe and the kernel lacks when a controller opens; false leaves it to `reconcile`.
         privilege: ``root``: use the caller's own; ``user``: a user namespace, for which no privilege is needed; ``auto``: the caller's own
             if it is enough (``CAP_NET_ADMIN`` and ``CAP_SYS_ADMIN``), else a user namespace.
+        advertise: This host's address in the underlay, at which other hosts of the cluster reach it. Default: the one from which it
+            reaches the cluster's store.
+        lease_ttl: Seconds without a word from this host after which the cluster's other hosts take it for dead, and its addresses and
+            endpoints' names are free.
         lock_timeout: Seconds to wait for another thread or process that is changing the same state directory.
     """
 
     address_pools: tuple[tuple[IPNetwork, int], ...] = field(default=(), converter=_pools)
     blocked_plugins: frozenset[str] = field(default=frozenset(), converter=frozenset)
     repair_on_open: bool = True
+    advertise: IPAddress | None = field(default=None, converter=_advertised)
+    lease_ttl: float = field(default=15.0, converter=_ttl)
     lock_timeout: float = 60.0
     privilege: Privilege = field(default="auto", converter=_privilege)
 

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Self
 
 from .config import ControllerConfig
 from .endpoint import Endpoint
-from .errors import InvalidParameter, LibnetworkError, NotFound, NotSupported
+from .errors import InvalidParameter, LibnetworkError, NotFound
 from .lifecycle.endpoints import Endpoints
 from .lifecycle.engine import Engine
 from .lifecycle.env import Env
 from .lifecycle.events import Events
 from .lifecycle.identity import Identity, identify, identity_in, known_host
 from .lifecycle.information import Info, gather
+from .lifecycle.joining import join
 from .lifecycle.networks import Networks
 from .lifecycle.plan import Plan, planning
 from .lifecycle.reconcile import Report, reconcile
@@ -37,6 +38,7 @@ from .network import Network, NetworkSpec
 from .routes import StaticRoute
 from .sandbox import Sandbox, SandboxSpec
 from .store.api import Store
+from .store.cluster import ClusterUrl
 from .types import EMPTY, IPAddress, IPNetwork
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class NetworkController:
         state_dir: Directory of its records; made if absent. Default: ``/var/lib/libnetwork_py`` for root, else
             ``$XDG_STATE_HOME/libnetwork_py``. Several controllers, also of several processes, may share one.
         host: The namespace that plays the host: a `Sandbox`, the path of a namespace, or ``None`` for the caller's own.
-        cluster: URL of a cluster's store, for networks of global scope.
+        cluster: URL of a cluster's store, for networks of global scope: ``etcd://host:2379,host:2379``; see `ClusterUrl`.
         config: A `ControllerConfig` or a mapping of its fields.
 
     What the records describe and the kernel lacks, after a reboot for example, is made again before the constructor returns.
@@ -71,11 +73,11 @@ class NetworkController:
     ) -> None:
         from .store.directory import open_directory
 
-        settings, path = _settings(cluster, config), _host_path(host)
+        settings, path, url = ControllerConfig.of(config), _host_path(host), ClusterUrl.of(cluster)
         place = Path(state_dir) if state_dir is not None else None
         kernel = _linux(path, settings, partial(open_directory, place))
         with _closed_on_failure(kernel):
-            self._open(*_persistent(place), kernel, path, settings)
+            self._open(*_persistent(place), kernel, path, settings, url=url)
         _sweep()
 
     @classmethod
@@ -94,14 +96,14 @@ class NetworkController:
         from .store.directory import temporary_directory
         from .store.sqlite import SqliteStore
 
-        settings, path = _settings(cluster, config), _host_path(host)
+        settings, path, url = ControllerConfig.of(config), _host_path(host), ClusterUrl.of(cluster)
         kernel = _linux(path, settings)
         with _closed_on_failure(kernel):
             _sweep()
             directory = temporary_directory()
             kernel.bequeath(directory.path)
             self = cls.__new__(cls)
-            self._open(SqliteStore(directory.path), directory.path, kernel, path, settings)
+            self._open(SqliteStore(directory.path), directory.path, kernel, path, settings, url=url)
         self._temporary = directory
         return self
 
@@ -111,14 +113,18 @@ class NetworkController:
         store: Store,
         kernel: Kernel,
         *,
+        cluster: str | None = None,
         config: ControllerConfig | Mapping[str, object] | None = None,
     ) -> Self:
         """Return a controller over a given store and kernel, such as those of `libnetwork_py.testing`."""
         self = cls.__new__(cls)
-        self._open(store, None, kernel, "", ControllerConfig.of(config))
+        self._open(store, None, kernel, "", ControllerConfig.of(config), url=ClusterUrl.of(cluster))
         return self
 
-    def _open(self, store: Store, directory: Path | None, kernel: Kernel, host: str, config: ControllerConfig) -> None:
+    def _open(
+        self, store: Store, directory: Path | None, kernel: Kernel, host: str, config: ControllerConfig,
+        *, url: ClusterUrl | None = None,
+    ) -> None:  # fmt: skip
         self._closed = False
         self._temporary: TemporaryDirectory | None = None
         self._pid = os.getpid()
@@ -132,6 +138,7 @@ class NetworkController:
         self._networks = Networks(self._engine, self._endpoints)
         self._sandboxes = Sandboxes(self._engine, self._endpoints)
         self._engine.load()
+        self._cluster = join(url, self._engine, self._endpoints, host) if url else None
         if config.repair_on_open and (self._engine.state.networks or self._engine.state.sandboxes):
             reconcile(self._engine, repair=True)
 
@@ -234,8 +241,7 @@ class NetworkController:
         Raises:
             NotFound: there is none.
         """
-        with self._engine.reading() as state:
-            return self._networks.handle(state.network(name_or_id))
+        return self._networks.find(name_or_id)
 
     def networks(self, **filters: object) -> list[Network]:
         """Return the networks, by name.
@@ -332,8 +338,10 @@ class NetworkController:
             events.close()
         try:
             if self._temporary is not None and os.getpid() == self._pid and self._kernel.alive:
-                remove_everything(self._engine, self._sandboxes, self._endpoints)
+                remove_everything(self._engine, self._sandboxes, self._endpoints, self._networks)
         finally:
+            if self._cluster is not None:
+                self._cluster.close()
             self._env.ports.close()
             self._store.close()
             self._kernel.close()
@@ -346,7 +354,7 @@ class NetworkController:
         self = cls.__new__(cls)
         self._open(store, directory, kernel, host, ControllerConfig())
         try:
-            remove_everything(self._engine, self._sandboxes, self._endpoints)
+            remove_everything(self._engine, self._sandboxes, self._endpoints, self._networks)
         finally:
             self.close()
 
@@ -373,14 +381,6 @@ class NetworkController:
     def __repr__(self) -> str:
         where = "temporary" if self._temporary is not None else str(self._directory or "in memory")
         return f"<NetworkController {self._env.id[:12]} {where}>"
-
-
-def _settings(cluster: str | None, config: ControllerConfig | Mapping[str, object] | None) -> ControllerConfig:
-    if cluster is not None:
-        raise NotSupported(
-            f"cluster {cluster!r}: networks of global scope are not built yet", code="no_cluster", cluster=cluster
-        )
-    return ControllerConfig.of(config)
 
 
 def _host_path(host: Sandbox | str | os.PathLike[str] | None) -> str:

@@ -49,6 +49,7 @@ class EndpointRecord:
         interface: The name asked for; ``ifname``: the one it has while joined.
         segment: Which part of its network it hangs on while joined, where the driver makes a network of several; 0 is the first.
         created: Seconds since the epoch.
+        host: Id of the host that it is on, if that is another one of the cluster; ``vtep``: that host's address in the underlay.
     """
 
     id: str
@@ -71,6 +72,8 @@ class EndpointRecord:
     labels: Mapping[str, str] = EMPTY
     routes: tuple[StaticRoute, ...] = ()
     created: float = 0.0
+    host: str = ""
+    vtep: IPAddress | None = None
 
     @property
     def families(self) -> tuple[Family, ...]:

@@ -55,6 +55,7 @@ class NetworkRecord:
     Attributes:
         decided: What its driver found out or decided when it was created, and needs to know ever after.
         created: Seconds since the epoch.
+        host: Id of the host that created it, if it is of global scope and known to the cluster.
         vnis: The number of each subnet in the cluster, 24 bits, where its driver needs one.
     """
 
@@ -77,6 +78,7 @@ class NetworkRecord:
     routes: tuple[StaticRoute, ...] = ()
     created: float = 0.0
     vnis: tuple[int, ...] = ()
+    host: str = ""
 
     @property
     def families(self) -> tuple[Family, ...]:

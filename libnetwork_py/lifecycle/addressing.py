@@ -9,6 +9,7 @@ May import: ipam.api, kernel.api, plugins, lifecycle.state, lifecycle.work, netw
 from __future__ import annotations
 
 import ipaddress
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ from .state import Record, State
 from .work import Work
 
 GATEWAY = MappingProxyType({labels.IPAM_REQUEST_ADDRESS_TYPE: labels.IPAM_GATEWAY})
+GUESSES = 8
+"""How many addresses are tried at random before the lowest free one is taken."""
 RESOLV_CONF = Path("/etc/resolv.conf")
 
 
@@ -90,6 +93,8 @@ class Addressing:
     def __init__(self, ipams: Registry[IpamDriver], kernel: Kernel) -> None:
         self._ipams = ipams
         self._kernel = kernel
+        self.spread = False
+        """Whether free addresses of global networks are chosen at random: after another host took the same one at the same time."""
 
     # Networks
 
@@ -171,6 +176,8 @@ class Addressing:
     def _any(self, network: NetworkRecord, family: Family, mac: MacAddress | None, work: Work) -> IPInterface:
         subnets = [subnet for subnet in network.subnets if subnet.family == family]
         for subnet in subnets:
+            if self.spread and network.host and (got := self._somewhere(network, subnet, mac, work)) is not None:
+                return got
             with suppress(Unavailable):  # only a full subnet sends us to the next one
                 return self._take(network, subnet, None, mac, work)
         where = ", ".join(str(each.ip_range or each.subnet) for each in subnets)
@@ -178,6 +185,17 @@ class Addressing:
             f"no IPv{family} address is free in network {network.name!r} ({where}): delete endpoints or use a larger subnet",
             code="addresses_exhausted", network_id=network.id, family=family,
         )  # fmt: skip
+
+    def _somewhere(
+        self, network: NetworkRecord, subnet: Subnet, mac: MacAddress | None, work: Work
+    ) -> IPInterface | None:
+        """Return a free address at a random place; ``None`` if several were taken."""
+        pool = subnet.ip_range or subnet.subnet
+        for _ in range(GUESSES):
+            guess = pool.network_address + random.randrange(pool.num_addresses)  # noqa: S311 (no secret)
+            with suppress(LibnetworkError):
+                return self._take(network, subnet, guess, mac, work)
+        return None
 
     def _take(
         self, network: NetworkRecord, subnet: Subnet, address: IPAddress | None, mac: MacAddress | None, work: Work

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from attrs import evolve
 
 from ..desired import HOST, Address, Description, Namespace, Route, Sysctl, Table, Veth, Word
-from ..drivers.api import Attachment, Context, NetworkDriver
+from ..drivers.api import Attachment, Context, NetworkDriver, Peer
 from ..endpoint import EndpointRecord
 from ..plugins.registry import Registry
 from ..sandbox import Candidate, SandboxRecord, elect, order
-from ..types import Family, IPNetwork
+from ..types import Family, IPAddress, IPNetwork
 from .routing import routes_of
 from .state import State
 
@@ -48,14 +48,30 @@ class Describer:
         self._drivers = drivers
         self._context = Context(table, baseline, controller=controller)
 
+    def at(self, vtep: IPAddress | None) -> None:
+        """Say what this host's address in the underlay is."""
+        self._context = evolve(self._context, vtep=vtep)
+
     def network(self, network_id: str) -> Description:
         """Return what exists for a network without its endpoints; nothing for one that is not in the state."""
         network = self._state.networks.get(network_id)
         if network is None or network.config_only:
             return ()
-        segments = sorted(number for number in self._state.segments(network_id) if number)
+        joined = self._state.segments(network_id)
+        if network.scope == "global" and not joined:
+            return ()
+        segments = sorted(number for number in joined if number)
         context = evolve(self._context, segments=segments) if segments else self._context
+        if network.scope == "global":
+            context = evolve(context, peers=self._peers(network_id))
         return self._drivers.get(network.driver).describe_network(network, context)
+
+    def _peers(self, network_id: str) -> list[Peer]:
+        return [
+            Peer(each.id, each.addresses, each.mac, each.vtep)
+            for each in self._state.in_network(network_id)
+            if each.host and each.sandbox_id and each.mac and each.vtep
+        ]
 
     def sandbox(self, sandbox_id: str) -> Description:
         """Return what exists for a sandbox and its endpoints; nothing for one that is not in the state."""

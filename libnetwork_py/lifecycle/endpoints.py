@@ -62,7 +62,9 @@ class Endpoints:
     def gateways(self, endpoint_id: str) -> tuple[IPAddress, ...]:
         """Return the gateways that the endpoint's network offers it."""
         with self._engine.reading() as state:
-            endpoint = self._get(endpoint_id)
+            endpoint = self._get(endpoint_id, elsewhere=True)
+            if endpoint.host:
+                return ()
             sandbox = state.sandboxes.get(endpoint.sandbox_id or "") or SandboxRecord("", "", "")
             return self._engine.describer.attachment(endpoint, sandbox).gateways
 
@@ -79,6 +81,9 @@ class Endpoints:
 
     def create(self, network_id: str, spec: EndpointSpec) -> Endpoint:
         """Create an endpoint; see `Network.create_endpoint`."""
+        return self._engine.again(lambda: self._create(network_id, spec), f"endpoint/{network_id}/")
+
+    def _create(self, network_id: str, spec: EndpointSpec) -> Endpoint:
         with self._engine.operation(f"create endpoint {spec.name or ''}".rstrip()) as work:
             return self.handle(self.add(self._engine.state.network(network_id), spec, work))
 
@@ -125,6 +130,9 @@ class Endpoints:
 
     def join(self, endpoint_id: str, sandbox: Sandbox, priority: int) -> None:
         """Join an endpoint to a sandbox."""
+        self._engine.again(lambda: self._join(endpoint_id, sandbox, priority))
+
+    def _join(self, endpoint_id: str, sandbox: Sandbox, priority: int) -> None:
         with self._engine.operation("join") as work:
             endpoint = self._get(endpoint_id)
             self.attach(endpoint, self._engine.state.sandbox(sandbox.id), priority, work)
@@ -288,10 +296,15 @@ class Endpoints:
             if routes is not None and endpoint.sandbox_id:
                 routing.check_sandbox(endpoint.sandbox_id, self._engine.state)
 
-    def _get(self, endpoint_id: str) -> EndpointRecord:
+    def _get(self, endpoint_id: str, *, elsewhere: bool = False) -> EndpointRecord:
         found = self._engine.state.endpoints.get(endpoint_id)
         if found is None:
             raise NotFound(f"endpoint {endpoint_id[:12]} is deleted", code="no_such_endpoint", id=endpoint_id)
+        if found.host and not elsewhere:
+            raise Conflict(
+                f"endpoint {found.name!r} is on another host, {found.host[:12]}: only that one can change it",
+                code="endpoint_elsewhere", endpoint_id=found.id, host=found.host,
+            )  # fmt: skip
         return found
 
 

@@ -15,9 +15,9 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ..desired import HOST, Change, Sysctl
 from ..endpoint import EndpointRecord
@@ -32,6 +32,11 @@ from .files import Files
 from .interrupts import allowed, check, deferred
 from .state import Record, State
 from .work import Work
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
+
+T = TypeVar("T")
 
 SLICE = 0.5
 """Seconds of a wait for another thread or process between two looks whether Ctrl-C was pressed."""
@@ -62,6 +67,7 @@ class Engine:
         self.files = Files(env.files)
         self.describer = Describer(self.state, env.drivers, env.table, self.baseline, env.id)
         self.addressing = Addressing(env.ipams, env.kernel)
+        self.cluster: Cluster | None = None
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._work: Work | None = None
@@ -211,7 +217,21 @@ class Engine:
         self._note_baseline(work)
         change = self._but_for_others(work.change())
         writes = [_write(before, after) for before, after in touched]
-        happened = [events.encode(each) for each in events.of_changes(touched)]
+        happened = [events.encode(each) for each in (*events.of_changes(touched), *work.told)]
+        if self.cluster is None or work.mirrored:
+            self._make(work, change, touched, writes, happened)
+            return
+        claimed = self.cluster.claim(touched)
+        try:
+            self._make(work, change, touched, writes, happened)
+        except BaseException:
+            claimed.withdraw()
+            raise
+        claimed.release()
+
+    def _make(
+        self, work: Work, change: Change, touched: Sequence[Touched], writes: Sequence[Write], happened: Sequence[bytes]
+    ) -> None:
         left = [(before, None) for before, after in touched if after is None and self.files.left(before)]
         if not change and not left:
             self._store(writes, happened)
@@ -386,6 +406,17 @@ class Engine:
             else:
                 self._recover_one(key, decode_journal(key, document))
             del self._journals[key]
+            if self.cluster is not None:
+                self.cluster.resync()
+
+    def again(self, function: Callable[[], T], *prefixes: str) -> T:
+        """Run an operation that the cluster may refuse because another host was faster; then again, from the start.
+
+        Inside a batch or plan it is a step, which cannot be repeated alone. ``prefixes``: see `Cluster.again`.
+        """
+        if self.cluster is None or self.staged is not None:
+            return function()
+        return self.cluster.again(function, prefixes)
 
     def _recover_one(self, key: str, journal: Journal) -> None:
         """Undo what the journal's writer had begun, or finish it where it only took things away."""

@@ -33,6 +33,7 @@ class Info:
         store: The store's class and place; ``firewall``: the packet filter's table.
         privilege: ``root``: the caller's own privilege is used; ``user``: that of a user namespace.
         networks: How many there are; ``sandboxes``, ``endpoints``: likewise.
+        cluster: The cluster's store, its hosts and this one's address; empty for a controller of its own.
         warnings: What does not hurt yet.
     """
 
@@ -47,6 +48,7 @@ class Info:
     networks: int
     sandboxes: int
     endpoints: int
+    cluster: str
     warnings: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -61,8 +63,10 @@ def gather(engine: Engine, directory: Path | None) -> Info:
     env = engine.env
     features = env.kernel.features()
     missing = [name for name in ("bridge", "veth", "nftables") if features.get(name) is False]
+    cluster, troubles = engine.cluster.describe() if engine.cluster else ("", [])
     warnings = (
         *engine.warnings,
+        *troubles,
         *_neighbours(engine),
         *(f"this kernel lacks {name}, which the bridge driver needs" for name in missing),
     )
@@ -76,6 +80,7 @@ def gather(engine: Engine, directory: Path | None) -> Info:
         f"nftables inet {env.table.name}",
         env.kernel.privilege,
         *counts,
+        cluster,
         warnings,
     )
 

@@ -16,7 +16,9 @@ from .state import State
 
 def inspect_network(state: State, network: NetworkRecord) -> dict[str, Any]:
     """Return a network in the shape of Docker's API (``NetworkInspect``), with ``Routes`` where it has any."""
-    joined = [each for each in state.in_network(network.id) if each.sandbox_id]
+    endpoints = state.in_network(network.id)
+    joined = [each for each in endpoints if each.sandbox_id and not each.host]
+    peers = sorted({(each.host[:12], str(each.vtep or "")) for each in endpoints if each.host})
     return {
         "Name": network.name,
         "Id": network.id,
@@ -38,6 +40,7 @@ def inspect_network(state: State, network: NetworkRecord) -> dict[str, Any]:
         "Containers": {str(each.sandbox_id): _container(state, each) for each in joined},
         "Options": dict(network.options),
         "Labels": dict(network.labels),
+        **({"Peers": [{"Name": name, "IP": address} for name, address in peers]} if network.host else {}),
         **({"Routes": [str(each) for each in network.routes]} if network.routes else {}),
     }
 

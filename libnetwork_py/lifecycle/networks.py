@@ -13,12 +13,13 @@ from typing import Any
 from attrs import evolve
 
 from ..desired import Key, Sysctl
-from ..drivers.api import Surroundings
+from ..drivers.api import NetworkDriver, Surroundings
 from ..endpoint import Endpoint, EndpointRecord
-from ..errors import Conflict, Forbidden, InvalidParameter, NotSupported
+from ..errors import Conflict, Forbidden, InvalidParameter, NotFound, NotSupported
+from ..facts import Facts
 from ..network import EndpointSpec, Network, NetworkRecord, NetworkSpec, Subnet
 from ..types import as_tuple, check_name, freeze, parse_address, parse_network
-from . import routing
+from . import numbering, routing
 from .addressing import AddressPlan, with_subnets
 from .endpoints import Endpoints
 from .engine import Engine
@@ -47,6 +48,22 @@ class Networks:
         with self._engine.reading() as state:
             return state.networks.get(network_id)
 
+    def find(self, name_or_id: str) -> Network:
+        """Return a network by name, id, or the beginning of an id; one that another host has just created is asked for.
+
+        Raises:
+            NotFound: there is none.
+        """
+        cluster = self._engine.cluster
+        try:
+            with self._engine.reading() as state:
+                return self.handle(state.network(name_or_id))
+        except NotFound:
+            if cluster is None or self._engine.staged is not None or not cluster.missing(name_or_id):
+                raise
+        with self._engine.reading() as state:
+            return self.handle(state.network(name_or_id))
+
     def endpoints(self, network_id: str) -> list[Endpoint]:
         """Return the endpoints of a network, by name."""
         with self._engine.reading() as state:
@@ -71,6 +88,9 @@ class Networks:
     def create(self, spec: NetworkSpec) -> Network:
         """Create a network; see `NetworkController.create_network`."""
         check_name("network", spec.name)
+        return self._engine.again(lambda: self._create(spec), "network/", "vni/")
+
+    def _create(self, spec: NetworkSpec) -> Network:
         with self._engine.operation(f"create network {spec.name}") as work:
             state = self._engine.state
             if state.network_named(spec.name):
@@ -126,7 +146,7 @@ class Networks:
         """Have the driver check the record and IPAM fill in its subnets, nothing of either before all that was asked parses."""
         engine = self._engine
         driver = engine.env.drivers.get(record.driver)
-        record = evolve(record, scope=driver.capability.scope)
+        record = evolve(record, scope=driver.capability.scope, host=self._creator(record.name, driver))
         others = [
             each for each in engine.state.networks.values() if each.driver == record.driver and not each.config_only
         ]
@@ -136,7 +156,7 @@ class Networks:
                 code="singleton", name=others[0].name,
             )  # fmt: skip
         facts = engine.env.kernel.facts()
-        surroundings = Surroundings(facts, others, self._settings)
+        surroundings = self._surroundings(facts, others)
         if not driver.capability.addresses:
             if plan.subnets:
                 raise InvalidParameter(
@@ -145,7 +165,28 @@ class Networks:
             return driver.check_network(evolve(record, ipam="null", ipv4=False, ipv6=False), surroundings)
         record = driver.check_network(record, surroundings)
         subnets = engine.addressing.subnets(record, plan, driver.gateway_families(record), facts, work)
-        return driver.check_network(with_subnets(record, subnets), surroundings)
+        record = driver.check_network(with_subnets(record, subnets), surroundings)
+        return (
+            numbering.numbered(record, engine.cluster, again=engine.addressing.spread)
+            if driver.capability.vni
+            else record
+        )
+
+    def _creator(self, name: str, driver: NetworkDriver) -> str:
+        """Return this host's id for a network that the cluster shall know."""
+        cluster = self._engine.cluster
+        if driver.capability.scope != "global" or cluster is None:
+            if driver.capability.vni:
+                raise NotSupported(
+                    f'network {name!r} is to be of several hosts: open the controller with cluster="etcd://…"',
+                    code="no_cluster",
+                )
+            return ""
+        return cluster.host
+
+    def _surroundings(self, facts: Facts, others: Sequence[NetworkRecord]) -> Surroundings:
+        cluster = self._engine.cluster
+        return Surroundings(facts, others, self._settings, cluster.vtep if cluster else None)
 
     def _settings(self, words: Sequence[Sysctl]) -> Mapping[Key, str]:
         return self._engine.env.kernel.facts(words=words).sysctls
@@ -160,6 +201,15 @@ class Networks:
         routes: object | None,
     ) -> None:
         """Replace labels, routes, or options that may change in use."""
+        self._engine.again(lambda: self._update(network_id, labels, options, routes))
+
+    def _update(
+        self,
+        network_id: str,
+        labels: Mapping[str, object] | None,
+        options: Mapping[str, object] | None,
+        routes: object | None,
+    ) -> None:
         with self._engine.operation("update network") as work:
             state = self._engine.state
             record = state.network(network_id)
@@ -174,7 +224,8 @@ class Networks:
                     routing.check_network(record, self._engine.env.drivers.get(record.driver))
             work.put(record)
             if routes is not None:
-                for sandbox_id in {each.sandbox_id for each in state.in_network(network_id) if each.sandbox_id}:
+                here = [each for each in state.in_network(network_id) if not each.host]
+                for sandbox_id in {each.sandbox_id for each in here if each.sandbox_id}:
                     routing.check_sandbox(sandbox_id, state)
 
     def _with_options(self, record: NetworkRecord, options: Mapping[str, str]) -> NetworkRecord:
@@ -197,10 +248,13 @@ class Networks:
             if each.driver == record.driver and each.id != record.id and not each.config_only
         ]
         facts = self._engine.env.kernel.facts()
-        return driver.check_network(changed, Surroundings(facts, others, self._settings))
+        return driver.check_network(changed, self._surroundings(facts, others))
 
     def delete(self, network_id: str, *, force: bool) -> None:
         """Delete a network, with ``force`` its endpoints before it."""
+        self._engine.again(lambda: self._delete(network_id, force=force), f"endpoint/{network_id}/")
+
+    def _delete(self, network_id: str, *, force: bool) -> None:
         with self._engine.operation("delete network") as work:
             state = self._engine.state
             record = state.network(network_id)
@@ -218,6 +272,13 @@ class Networks:
     def _delete_endpoints(
         self, record: NetworkRecord, endpoints: Sequence[EndpointRecord], force: bool, work: Work
     ) -> None:
+        elsewhere = [each for each in endpoints if each.host]
+        if elsewhere:
+            names = ", ".join(f"name:{each.name} host:{each.host[:12]}" for each in elsewhere[:5])
+            raise Conflict(
+                f"network {record.name} has endpoints on other hosts ({names}): delete them there first",
+                code="network_in_use", network_id=record.id, hosts=sorted({each.host for each in elsewhere}),
+            )  # fmt: skip
         if endpoints and not force:
             names = ", ".join(f"name:{each.name} id:{each.id[:12]}" for each in endpoints[:5])
             more = f" and {len(endpoints) - 5} more" if len(endpoints) > 5 else ""

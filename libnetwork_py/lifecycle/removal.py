@@ -5,10 +5,14 @@ May import: lifecycle.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from attrs import field, frozen
 
+from ..errors import LibnetworkError
 from .endpoints import Endpoints
 from .engine import Engine
+from .networks import Networks
 from .sandboxes import Sandboxes
 
 
@@ -24,21 +28,28 @@ def prune_networks(engine: Engine) -> tuple[str, ...]:
     """Delete networks without endpoints, all in one operation; configuration-only ones stay."""
     with engine.operation("prune networks") as work:
         state = engine.state
-        unused = [each for each in state.networks.values() if not each.config_only and not state.in_network(each.id)]
+        unused = [
+            each
+            for each in state.networks.values()
+            if not each.config_only and not state.in_network(each.id) and each.host in {"", engine.env.id}
+        ]
         for network in unused:
             engine.addressing.give_back_network(network, work)
             work.delete(network)
         return tuple(sorted(each.name for each in unused))
 
 
-def remove_everything(engine: Engine, sandboxes: Sandboxes, endpoints: Endpoints) -> None:
-    """Delete every sandbox, endpoint and network in one operation."""
+def remove_everything(engine: Engine, sandboxes: Sandboxes, endpoints: Endpoints, networks: Networks) -> None:
+    """Delete every sandbox, endpoint and network of this host in one operation; then what it made in a cluster and nobody else uses."""
     with engine.operation("remove everything") as work:
         state = engine.state
         for sandbox in list(state.sandboxes.values()):
             sandboxes.remove(sandbox, work)
-        for endpoint in list(state.endpoints.values()):
+        for endpoint in [each for each in state.endpoints.values() if not each.host]:
             endpoints.remove(endpoint, work)
-        for network in list(state.networks.values()):
+        for network in [each for each in state.networks.values() if not each.host]:
             engine.addressing.give_back_network(network, work)
             work.delete(network)
+    for network in [each for each in engine.state.networks.values() if each.host == engine.env.id]:
+        with suppress(LibnetworkError):  # another host uses it, or the store is away: then it is the cluster's
+            networks.delete(network.id, force=True)

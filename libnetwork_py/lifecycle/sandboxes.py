@@ -176,6 +176,11 @@ class Sandboxes:
             raise InvalidParameter(
                 f"connect() got unknown options {', '.join(unknown)}", code="unknown_option", options=unknown
             )
+        return self._engine.again(
+            lambda: self._connect(sandbox_id, network, priority, options), f"endpoint/{network.id}/"
+        )
+
+    def _connect(self, sandbox_id: str, network: Network, priority: int, options: Mapping[str, Any]) -> Endpoint:
         with self._engine.operation("connect") as work:
             state = self._engine.state
             record = self._get(sandbox_id)

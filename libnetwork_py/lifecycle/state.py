@@ -45,7 +45,7 @@ class State:
             case EndpointRecord():
                 self.endpoints[record.id] = record
                 self._in_network.setdefault(record.network_id, {})[record.name] = record.id
-                if record.sandbox_id:
+                if record.sandbox_id and not record.host:
                     self._in_sandbox.setdefault(record.sandbox_id, {})[record.id] = None
                     taken = self._segments.setdefault(record.network_id, {})
                     taken[record.segment] = taken.get(record.segment, 0) + 1
@@ -61,7 +61,7 @@ class State:
             case EndpointRecord():
                 held = self.endpoints.pop(record.id)
                 del self._in_network[held.network_id][held.name]
-                if held.sandbox_id:
+                if held.sandbox_id and not held.host:
                     del self._in_sandbox[held.sandbox_id][held.id]
                     self._vacate(held)
 

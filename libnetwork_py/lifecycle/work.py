@@ -19,6 +19,7 @@ from ..endpoint import EndpointRecord
 from ..firewall.table import CLOSED
 from ..network import NetworkRecord
 from .describe import Describer
+from .events import Event
 from .state import Record, State
 
 Scope: TypeAlias = tuple[Literal["network", "sandbox"], str]
@@ -32,11 +33,17 @@ class Work:
         state: The records, changed in place.
         describer: Describes them.
         why: What the operation is, for errors and events: ``create network front``.
+
+    Attributes:
+        mirrored: It takes in what the cluster says already.
+        told: Events besides those of the changed records.
     """
 
     def __init__(self, state: State, describer: Describer, why: str) -> None:
         self.why = why
         self.alone = False
+        self.mirrored = False
+        self.told: list[Event] = []
         self._state = state
         self._describer = describer
         self._before: dict[tuple[type[Record], str], Record | None] = {}
@@ -79,6 +86,10 @@ class Work:
         scope: Scope = (kind, record_id)
         if scope not in self._described:
             self._described[scope] = self._describe(scope)
+
+    def tell(self, event: Event) -> None:
+        """Have an event told if the operation succeeds."""
+        self.told.append(event)
 
     def on_undo(self, function: Callable[[], object]) -> None:
         """Call ``function`` if the operation fails."""
@@ -142,6 +153,7 @@ class Work:
 
     def _touch(self, record: Record) -> None:
         if isinstance(record, EndpointRecord):
+            self._touch_cluster(record)
             held = self._state.endpoints.get(record.id)
             for sandbox_id in {record.sandbox_id, held.sandbox_id if held else None} - {None}:
                 self.touch("sandbox", sandbox_id or "")
@@ -160,6 +172,14 @@ class Work:
             for endpoint in self._state.in_network(network.id):
                 if endpoint.sandbox_id:
                     self.touch("sandbox", endpoint.sandbox_id)
+
+    def _touch_cluster(self, endpoint: EndpointRecord) -> None:
+        """A network of global scope is described on the hosts that have one of its endpoints joined, with those on other hosts."""
+        network = self._state.networks.get(endpoint.network_id)
+        if network is not None and network.scope == "global":
+            joined = sum(self._state.segments(network.id).values())
+            if joined if endpoint.host else joined <= 1:
+                self.touch("network", network.id)
 
     def _touch_segment(self, endpoint: EndpointRecord) -> None:
         """A network has a segment, besides the first, from its first endpoint to its last."""

@@ -180,6 +180,15 @@ class ClusterUrl:
             unquote(username), unquote(password), security == "tls", **_options(split, text),
         )  # fmt: skip
 
+    @classmethod
+    def of(cls, text: str | None) -> ClusterUrl | None:
+        """Return the parts of a URL, if there is one.
+
+        Raises:
+            InvalidParameter: ``invalid_cluster``.
+        """
+        return None if text is None else cls.parse(text)
+
     def at(self, port: int) -> tuple[tuple[str, int], ...]:
         """Return the endpoints with a default port filled in."""
         return tuple((host, given or port) for host, given in self.endpoints)

@@ -218,6 +218,7 @@ _TABLES: Mapping[str, Table[Any]] = {
             "decided": MAPPING,
             "routes": ROUTES,
             "created": NUMBER,
+            "host": TEXT,
             "vnis": INTEGERS,
         },
     ),
@@ -244,6 +245,8 @@ _TABLES: Mapping[str, Table[Any]] = {
             "labels": MAPPING,
             "routes": ROUTES,
             "created": NUMBER,
+            "host": TEXT,
+            "vtep": ADDRESS,
         },
     ),
     "sandbox": Table(

@@ -1,0 +1,383 @@
+"""A controller in a cluster: what other hosts do arrives here, what this one does is claimed before it is done.
+
+Division of labour: `membership` holds the lease, `mirror` what the store was last heard to say, `claims` says what to write; here is
+when. One thread follows the store and takes changes into the records as ordinary operations of the engine, so that they are kept,
+undone, told as events and applied to the kernel as the difference, like any other.
+
+* The cluster is the truth about networks of global scope, and about endpoints of other hosts: the records follow it.
+* The records are the truth about this host's own endpoints: the cluster follows them, whatever a process that died in between left.
+
+May import: lifecycle, store.api, store.cluster, network, endpoint, types, errors.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import frozen
+
+from ..errors import Conflict, LibnetworkError, Unavailable
+from ..network import NetworkRecord
+from ..store.api import Item, Write
+from ..store.cluster import Check, Update, Watch
+from ..types import IPAddress
+from .claims import Group, Moved, Planner, Touched, moved, transactions
+from .following import Following
+from .membership import Membership
+from .mirror import Mirror, endpoint_key, fence_key, host_key, known_keys, network_key
+
+if TYPE_CHECKING:
+    from .endpoints import Endpoints
+    from .engine import Engine
+
+T = TypeVar("T")
+
+ATTEMPTS = 30
+"""How often an operation is tried that another host was faster at."""
+SETTLE = 2.0
+"""Seconds that the watch is given to tell what a commit has met; then everything is read again."""
+TICK = 0.2
+"""Seconds between two looks of the following thread at what else there is to do."""
+BACKOFF = 1.0
+"""Seconds after which changes are tried again that could not be applied."""
+LEFT_FOR = 10.0
+"""For how many times its lease the keys of a dead host are kept for it, unless somebody wants them before."""
+
+
+@frozen
+class Done:
+    """A write that was made: what was there before, and the revision that is there since."""
+
+    key: str
+    before: bytes | None
+    revision: int
+
+
+class Claimed:
+    """What an operation has written to the cluster, and what it will give up."""
+
+    def __init__(
+        self, cluster: Cluster | None = None, done: Sequence[Done] = (), releases: Sequence[Group] = ()
+    ) -> None:
+        self._cluster, self._done, self._releases = cluster, tuple(done), tuple(releases)
+
+    def withdraw(self) -> None:
+        """Take back what was written."""
+        if self._cluster is not None:
+            self._cluster.undo(self._done)
+
+    def release(self) -> None:
+        """Give up what the operation has given up."""
+        if self._cluster is not None and self._releases:
+            self._cluster.give_up(self._releases)
+
+
+class Cluster:
+    """The cluster as a controller sees it.
+
+    Args:
+        engine: Runs the operations.
+        endpoints: Removes endpoints of this host that it has lost.
+        membership: Its lease.
+        vtep: This host's address in the underlay.
+        ttl: Seconds of the lease.
+    """
+
+    def __init__(
+        self, engine: Engine, endpoints: Endpoints, membership: Membership, vtep: IPAddress | None, ttl: float
+    ) -> None:
+        self.host = engine.env.id
+        self.vtep = vtep
+        self.mirror = Mirror(self.host)
+        self._engine = engine
+        self._membership = membership
+        self._ttl = ttl
+        self._planner = Planner(self.mirror, engine.state)
+        self._planner.vtep = vtep
+        self._following = Following(engine, endpoints, self.mirror, self._planner)
+        self._watch: Watch | None = None
+        self._again = threading.Event()
+        self._over = False
+        self._dead: dict[str, float] = {}
+        self._thread = threading.Thread(target=self._follow, name="libnetwork_py cluster", daemon=True)
+        engine.describer.at(vtep)
+
+    # Life
+
+    def start(self, timeout: float) -> None:
+        """Join the cluster, take in what it says if it answers within ``timeout`` seconds, and follow it from now on."""
+        self._membership.start(self._again.set)
+        if not self._membership.away:
+            self._watch = self._membership.call(lambda store: store.watch())
+            first = self._watch.next(timeout)
+            if first is not None:
+                self._take_in([first])
+        self._thread.start()
+
+    def close(self) -> None:
+        """Leave the cluster: at once if this host has no endpoints in it, else when its lease has run out."""
+        self._over = True
+        if self._watch is not None:
+            self._watch.close()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+        self._membership.leave(revoke=self.idle)
+
+    def resync(self) -> None:
+        """Compare this host's own endpoints with the cluster soon."""
+        self._again.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether this host has nothing in the cluster that should outlive its controller."""
+        return not any(True for _ in self._following.own())
+
+    def describe(self) -> tuple[str, list[str]]:
+        """Return the store and the hosts in a line, and what is wrong."""
+        with self._engine.reading():
+            hosts = self.mirror.hosts()
+        line = f"{self._membership.where}, {len(hosts)} host{'s' if len(hosts) != 1 else ''}, this one at {self.vtep}"
+        return line, [self._membership.away] if self._membership.away else []
+
+    # What this host does
+
+    def again(self, function: Callable[[], T], prefixes: Sequence[str]) -> T:
+        """Run an operation, again from the start each time that another host was faster.
+
+        Args:
+            function: The operation.
+            prefixes: Of the keys that decide whether a `Conflict` of its own is one: if they have changed, unheard yet, it is tried again.
+
+        Raises:
+            Conflict: it is one, or it never got through.
+        """
+        for attempt in range(ATTEMPTS):
+            self._engine.addressing.spread = attempt > 1
+            heard = self.mirror.heard
+            try:
+                return function()
+            except Moved as error:
+                last: Conflict = error
+                keys = error.keys
+            except Conflict as error:
+                last = error
+                keys = self._unheard(prefixes)
+                if not keys and heard == self.mirror.heard:
+                    raise
+            finally:
+                self._engine.addressing.spread = False
+            self._settle(keys)
+            time.sleep(random.uniform(0, 0.005 * min(attempt, 20)))  # noqa: S311 (no secret: two that collided must not meet again)
+        raise last
+
+    def missing(self, name: str) -> bool:
+        """Whether the cluster has a network of that name that the records lack; they have it when this returns true."""
+        key = network_key(name)
+        try:
+            found = self._membership.call(lambda store: store.get(key)).items
+        except LibnetworkError:
+            return False
+        if found:
+            self._settle([key])
+        return bool(found)
+
+    def claim(self, touched: Sequence[Touched]) -> Claimed:
+        """Write what an operation makes or changes.
+
+        Raises:
+            Moved: another host was faster. Conflict: another host uses a network that is to be deleted. Unavailable: no store.
+        """
+        plan = self._planner.plan(touched)
+        if not plan:
+            return Claimed()
+        fences: list[Done] = []
+        try:
+            for network in plan.fences:
+                fences.append(self._fence(network))
+                self._check_unused(network)
+            return Claimed(self, self._write(plan.claims), plan.releases)
+        except BaseException:
+            self.undo(fences)
+            raise
+
+    def undo(self, done: Sequence[Done]) -> None:
+        """Take back writes, as far as nobody has changed them since; what cannot be taken back now is when the store is there again."""
+        for each in reversed(done):
+            try:
+                self._commit(Group((Write(each.key, each.before, each.revision),)))
+            except LibnetworkError:
+                self.resync()
+
+    def give_up(self, groups: Sequence[Group]) -> None:
+        """Write what this host has no more; if the store is away, when it is there again."""
+        try:
+            self._write(groups)
+        except LibnetworkError:
+            self.resync()
+
+    def _fence(self, network: NetworkRecord) -> Done:
+        """Keep new endpoints out of a network that is to be deleted, as long as this host lives."""
+        key, name = fence_key(network.id), network_key(network.name)
+        held = self.mirror.items.get(key)
+        ours = held is not None and held.document == self.host.encode()
+        write = Write(key, self.host.encode(), held.revision if held is not None and ours else 0)
+        try:
+            revision = self._membership.leased(write, Check(name, self.mirror.revision(name)))
+        except Conflict as error:
+            raise moved([key, name]) from error
+        self.mirror.put(Item(key, self.host.encode(), revision))
+        return Done(key, None, revision)
+
+    def _check_unused(self, network: NetworkRecord) -> None:
+        """Look for endpoints of living hosts: whatever was created before the fence is seen, and nothing is after it."""
+        prefix = endpoint_key(network.id, "")
+        for item in self._membership.call(lambda store: store.items(prefix)).items:
+            self.mirror.put(item)
+        names = [key.removeprefix(prefix) for key in self.mirror.items if key.startswith(prefix)]
+        owners = {self.mirror.owner(endpoint_key(network.id, name)) for name in names} - {self.host, ""}
+        keys = [host_key(each) for each in owners]
+        living = self._membership.call(lambda store: store.get(*keys)).items if keys else ()
+        users = {item.key.removeprefix("host/") for item in living}
+        if users:
+            used = sorted(name for name in names if self.mirror.owner(endpoint_key(network.id, name)) in users)
+            raise Conflict(
+                f"network {network.name} has endpoints on other hosts ({', '.join(used[:5])}): delete them there first",
+                code="network_in_use", network_id=network.id, hosts=sorted(users),
+            )  # fmt: skip
+
+    def _write(self, groups: Sequence[Group]) -> list[Done]:
+        """Write groups in as few transactions as may be, all of them or none."""
+        done: list[Done] = []
+        own = [Check(host_key(self.host), max(self.mirror.revision(host_key(self.host)), self._membership.revision))]
+        for part in transactions(groups, own, self._membership.limit):
+            try:
+                done += self._commit(part)
+            except LibnetworkError as error:
+                self.undo(done)
+                if isinstance(error, Conflict) and error.code == "revision":
+                    keys = {write.key for write in part.writes} | {check.key for check in part.checks}
+                    raise moved(sorted(keys)) from error
+                raise
+        return done
+
+    def _commit(self, part: Group) -> list[Done]:
+        before = [self.mirror.items.get(write.key) for write in part.writes]
+        revision = self._membership.call(lambda store: store.commit(part.writes, part.checks))
+        for write in part.writes:
+            if write.document is None:
+                self.mirror.drop(write.key, revision)
+            else:
+                self.mirror.put(Item(write.key, write.document, revision))
+        return [
+            Done(write.key, held.document if held else None, revision if write.document is not None else 0)
+            for write, held in zip(part.writes, before, strict=True)
+        ]
+
+    # What others do
+
+    def _unheard(self, prefixes: Sequence[str]) -> list[str]:
+        """Return the keys of which the mirror is not what the store is."""
+        found: dict[str, int] = {}
+        for prefix in prefixes:
+            try:
+                items = self._membership.call(lambda store, prefix=prefix: store.items(prefix)).items  # type: ignore[misc]
+            except LibnetworkError:
+                return []
+            found.update({item.key: item.revision for item in items})
+        with self._engine.reading():
+            held = {key: item.revision for key, item in self.mirror.items.items() if key.startswith(tuple(prefixes))}
+        return sorted(key for key in {*found, *held} if found.get(key) != held.get(key))
+
+    def _settle(self, keys: Sequence[str]) -> None:
+        """Wait until the records say of some keys what the store says, which the watch is about to tell."""
+        found = {item.key: item.revision for item in self._membership.call(lambda store: store.get(*keys)).items}
+        own = host_key(self.host)
+        if own in keys and own not in found:
+            self._membership.register()
+            return
+        end = time.monotonic() + SETTLE
+        while time.monotonic() < end:
+            with self._engine.reading():
+                if not self.mirror.dirty and all(self._agrees(key, found.get(key, 0)) for key in keys):
+                    return
+            time.sleep(0.002)
+        snapshot = self._membership.call(lambda store: store.items())
+        self._take_in([Update(snapshot.revision, snapshot.items, whole=True)])
+
+    def _agrees(self, key: str, revision: int) -> bool:
+        held = self.mirror.revision(key)
+        return held >= revision if revision else not held
+
+    def _follow(self) -> None:
+        pause = 0.0
+        while not self._over:
+            updates = self._heard()
+            try:
+                if updates or (self.mirror.dirty and time.monotonic() > pause):
+                    self._take_in(updates)
+                if self._again.is_set() and not self._membership.away and self._watch is not None:
+                    self._again.clear()
+                    self._return()
+                self._bury()
+            except (LibnetworkError, ExceptionGroup) as error:
+                self._warn(error)
+                pause = time.monotonic() + BACKOFF
+
+    def _heard(self) -> list[Update]:
+        """Return what the watch has told by now; wait a little for it."""
+        if self._watch is None:
+            try:
+                self._watch = self._membership.call(lambda store: store.watch())
+            except LibnetworkError:
+                time.sleep(TICK)
+                return []
+        first = self._watch.next(TICK)
+        updates = [] if first is None else [first]
+        while first is not None and (more := self._watch.next(0)) is not None:
+            updates.append(more)
+        return updates
+
+    def _take_in(self, updates: Sequence[Update]) -> None:
+        with self._engine.reading() as state:
+            for update in updates:
+                self.mirror.take(update, known_keys(state))
+        if not self.mirror.live_here and self._membership.registrations and not self._membership.away:
+            self._membership.vanished()
+        self._following.apply()
+
+    def _return(self) -> None:
+        """Make the cluster say of this host's own endpoints what the records say; drop those that others have got meanwhile."""
+        self._following.lose()
+        with self._engine.exclusive():
+            try:
+                self._write(list(self._following.differences()))
+            except Moved:
+                self._again.set()
+            except Unavailable:
+                self._again.set()
+                raise
+
+    def _bury(self) -> None:
+        """Remove what hosts have left that died long ago: the living host with the lowest id does it."""
+        with self._engine.reading():
+            dead = self.mirror.of_dead()
+        now = time.monotonic()
+        self._dead = {host: self._dead.get(host, now) for host in dead}
+        due = [host for host, since in self._dead.items() if now - since > LEFT_FOR * self._ttl]
+        if due and self.host == min({*self.mirror.hosts(), self.host}):
+            with self._engine.exclusive():
+                self._write(list(self._leftovers(due, dead)))
+
+    def _leftovers(self, due: Sequence[str], dead: dict[str, list[str]]) -> Iterator[Group]:
+        for host in due:
+            for key in dead[host]:
+                yield Group((Write(key, None, self.mirror.revision(key)),), (Check(host_key(host), 0),))
+
+    def _warn(self, error: Exception) -> None:
+        text = f"following the cluster: {error}"
+        if text not in self._engine.warnings[-5:]:
+            self._engine.warnings.append(text)

@@ -1,0 +1,76 @@
+"""Opens a cluster for a controller: the back end of a URL, this host's address in the underlay, its membership.
+
+May import: lifecycle, kernel.api, plugins, store.cluster, config, desired, types, errors.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import AbstractContextManager, nullcontext, suppress
+
+from ..config import ControllerConfig
+from ..desired import HOST
+from ..errors import Internal, LibnetworkError, NotSupported
+from ..kernel.api import Kernel
+from ..plugins.registry import Registry
+from ..store.cluster import ClusterBackend, ClusterStore, ClusterUrl
+from ..types import IPAddress, parse_address
+from .cluster import Cluster
+from .endpoints import Endpoints
+from .engine import Engine
+from .membership import Membership
+
+GROUP = "libnetwork_py.stores"
+
+
+def join(url: ClusterUrl, engine: Engine, endpoints: Endpoints, host: str) -> Cluster:
+    """Return the cluster of a URL, joined; if its store does not answer, it is joined when it does.
+
+    Args:
+        url: Where the store is.
+        engine: The controller's.
+        endpoints: Its use cases of endpoints.
+        host: Path of the namespace that plays the host, from which the store is reached; empty for the caller's own.
+
+    Raises:
+        NotFound: there is no such back end. NotSupported: its client is not installed.
+    """
+    env = engine.env
+
+    def inside() -> AbstractContextManager[None]:
+        return env.kernel.entered(HOST) if host else nullcontext()
+
+    with inside():
+        store = _opened(url, env.config)
+    vtep = env.config.advertise or _source(url, env.kernel)
+    membership = Membership(store, env.id, os.uname().nodename, vtep, env.config.lease_ttl, inside=inside)
+    cluster = engine.cluster = Cluster(engine, endpoints, membership, vtep, env.config.lease_ttl)
+    cluster.start(url.timeout)
+    return cluster
+
+
+def _opened(url: ClusterUrl, config: ControllerConfig) -> ClusterStore:
+    backends = Registry(GROUP, "cluster store", ClusterBackend, config.blocked_plugins)  # type: ignore[type-abstract]
+    try:
+        backend = backends.get(url.scheme)
+    except Internal as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            raise NotSupported(
+                f"{url.scheme} needs {error.__cause__.name}, which is not installed: pip install 'libnetwork_py[{url.scheme}]'",
+                code="missing_extra", name=url.scheme,
+            ) from error  # fmt: skip
+        raise
+    return backend.open(url)
+
+
+def _source(url: ClusterUrl, kernel: Kernel) -> IPAddress | None:
+    """Return the address from which the host reaches the store; ``None`` where that is no address of a network."""
+    for name, port in url.endpoints:
+        with suppress(OSError, LibnetworkError):
+            family, _, _, _, target = socket.getaddrinfo(name, port or 1, type=socket.SOCK_DGRAM)[0]
+            with kernel.socket(HOST, family, socket.SOCK_DGRAM) as probe:
+                probe.connect(target)  # sends nothing: the kernel looks the route up
+                found = parse_address(str(probe.getsockname()[0]).partition("%")[0])
+                return None if found.is_loopback else found
+    return None
