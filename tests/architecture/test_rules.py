@@ -75,6 +75,7 @@ def test_docstrings() -> None:
     assert not found, _lines(found)
 
 
+@pytest.mark.timeout(300)  # a process for each module, beside whatever else the machine does
 def test_any_module_can_come_first() -> None:
     """Each module loads as the first of a fresh interpreter."""
     names = [".".join(filter(None, (TOP, module.name))) for module in MODULES if module.name != "__main__"]
