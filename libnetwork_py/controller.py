@@ -63,6 +63,8 @@ class NetworkController:
         InvalidParameter: ``host`` is no network namespace. Conflict: the directory belongs to another host.
     """
 
+    _temporary: TemporaryDirectory | None = None
+
     def __init__(
         self,
         state_dir: str | os.PathLike[str] | None = None,
@@ -103,8 +105,8 @@ class NetworkController:
             directory = temporary_directory()
             kernel.bequeath(directory.path)
             self = cls.__new__(cls)
+            self._temporary = directory
             self._open(SqliteStore(directory.path), directory.path, kernel, path, settings, url=url)
-        self._temporary = directory
         return self
 
     @classmethod
@@ -126,13 +128,13 @@ class NetworkController:
         *, url: ClusterUrl | None = None,
     ) -> None:  # fmt: skip
         self._closed = False
-        self._temporary: TemporaryDirectory | None = None
         self._pid = os.getpid()
         self._directory = directory
         self._store, self._kernel = store, kernel
         self._events: list[Events] = []
         identity = identify(store, known_host(host, kernel.privilege), config)
         self._env = _env(identity, store, kernel, config, directory)
+        kernel.attend(directory, self._env.ports.socket, lasting=self._temporary is None)
         self._engine = Engine(self._env)
         self._endpoints = Endpoints(self._engine)
         self._networks = Networks(self._engine, self._endpoints)

@@ -18,7 +18,7 @@ from typing import TypeAlias
 from attrs import evolve, field, frozen
 
 from .nftables import Atom, Chain, SetDecl, Verdict
-from .types import IPAddress, IPInterface, IPNetwork, MacAddress
+from .types import IPAddress, IPInterface, IPNetwork, MacAddress, Protocol
 
 HOST = ""
 """The namespace that plays the host, whatever its path."""
@@ -184,11 +184,37 @@ class Element:
         return ("element", self.namespace, self.table, self.set.name, *map(str, self.fields))
 
 
+@frozen
+class Relay:
+    """A run of ``count`` ports of a host's address, from ``port`` on, carried to as many of ``to`` by a process: the kernel cannot.
+
+    ``host_ip`` ``::`` is every IPv6 address of the host. The namespace is the host's.
+    """
+
+    namespace: str
+    protocol: Protocol
+    host_ip: IPAddress
+    port: int
+    to: IPAddress
+    to_port: int
+    count: int = 1
+
+    @property
+    def key(self) -> Key:
+        """What tells it from every other object of a machine."""
+        return ("relay", self.namespace, self.protocol, str(self.host_ip), str(self.port))
+
+    @property
+    def ports(self) -> range:
+        """The host's."""
+        return range(self.port, self.port + self.count)
+
+
 Link: TypeAlias = Bridge | Veth
-Word: TypeAlias = Namespace | Sysctl | Bridge | Veth | Moved | Address | Route | Table | Element
+Word: TypeAlias = Namespace | Sysctl | Bridge | Veth | Moved | Address | Route | Table | Element | Relay
 Description: TypeAlias = tuple[Word, ...]
 
-PHASES: tuple[type[Word], ...] = (Namespace, Table, Bridge, Veth, Moved, Sysctl, Address, Route, Element)
+PHASES: tuple[type[Word], ...] = (Namespace, Table, Bridge, Veth, Moved, Sysctl, Address, Route, Element, Relay)
 """The order in which words are made (a namespace's own sysctls, without a link, go with the namespace)."""
 
 _PHASE = {kind: number for number, kind in enumerate(PHASES)}
@@ -303,7 +329,7 @@ def _shaken(staying: Iterable[Word], gone: Iterable[Word]) -> list[Word]:
                 return bool(namespaces & {word.namespace, word.peer_namespace} or masters & links)
             case Element():
                 return word.namespace in namespaces or (word.namespace, word.table) in tables
-            case Bridge() | Table():
+            case Bridge() | Table() | Relay():
                 return word.namespace in namespaces
 
     return [word for word in staying if goes_along(word)] if namespaces or tables or links or bare else []

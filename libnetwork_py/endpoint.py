@@ -82,6 +82,12 @@ class EndpointRecord:
         return tuple([family for family in FAMILIES if family in versions])
 
     @property
+    def port_families(self) -> tuple[Family, ...]:
+        """The families of the host's addresses at which its ports can be published: a relay lends IPv6 to who has none."""
+        families = self.families
+        return (*families, 6) if families == (4,) else families
+
+    @property
     def state(self) -> State:
         """``joined`` while it is in a sandbox, else ``created``."""
         return "created" if self.sandbox_id is None else "joined"

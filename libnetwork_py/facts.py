@@ -21,6 +21,7 @@ from .desired import (
     Key,
     Moved,
     Namespace,
+    Relay,
     Route,
     Sysctl,
     Table,
@@ -124,11 +125,15 @@ class FilterFacts:
 
 @frozen
 class Facts:
-    """What the machine has. A namespace, table or setting that was looked for and is not there is absent from its mapping."""
+    """What the machine has. A namespace, table or setting that was looked for and is not there is absent from its mapping.
+
+    ``relays``: what the controller's relay carries, where it was asked.
+    """
 
     namespaces: Mapping[str, NamespaceFacts] = field(factory=dict)
     tables: Mapping[tuple[str, str], TableFact] = field(factory=dict)
     sysctls: Mapping[Key, str] = field(factory=dict)
+    relays: Mapping[Key, Relay] = field(factory=dict)
 
     @property
     def host(self) -> NamespaceFacts:
@@ -180,12 +185,9 @@ def _difference(word: Word, facts: Facts) -> str | None:
         case Table():
             return _table_difference(word, facts)
         case Element():
-            table = facts.tables.get((word.namespace, word.table))
-            elements = table.sets.get(word.set.name) if table else None
-            if elements is None or word.fields not in elements:
-                return ""
-            leads_to = elements[word.fields]
-            return None if leads_to == word.value else f"leads to {leads_to}"
+            return _element_difference(word, facts)
+        case Relay():
+            return _relay_difference(word, facts)
         case _:
             pass
     inside = facts.namespaces.get(word.namespace)
@@ -198,6 +200,20 @@ def _difference(word: Word, facts: Facts) -> str | None:
             return _route_difference(word, inside)
         case Bridge() | Veth() | Moved():
             return _link_difference(word, inside, facts)
+
+
+def _element_difference(word: Element, facts: Facts) -> str | None:
+    table = facts.tables.get((word.namespace, word.table))
+    elements = table.sets.get(word.set.name) if table else None
+    if elements is None or word.fields not in elements:
+        return ""
+    leads_to = elements[word.fields]
+    return None if leads_to == word.value else f"leads to {leads_to}"
+
+
+def _relay_difference(word: Relay, facts: Facts) -> str | None:
+    carried = facts.relays.get(word.key)
+    return "" if carried is None else None if carried == word else f"leads to {carried.to}"
 
 
 def _table_difference(word: Table, facts: Facts) -> str | None:

@@ -2,7 +2,8 @@
 
 Division of labour: `desired` says what should exist, this writes it for people: plans, goldens, logs, error reports. The library
 itself runs none of these programs. The lines are real: a shell that runs them as root, one after the other, in the namespace that
-plays the host, makes what the words say. Comments in them follow ``#``.
+plays the host, makes what the words say. Comments in them follow ``#``; what the library's own relay carries is one, for no program
+of the system does the same.
 
 Namespaces are written as people know them: the host's by nothing (``ip …``), those below ``/run/netns`` by name (``ip -n web …``),
 any other by its path (``nsenter --net=/proc/7/ns/net ip …``).
@@ -26,6 +27,7 @@ from .desired import (
     Element,
     Moved,
     Namespace,
+    Relay,
     Route,
     Sysctl,
     Table,
@@ -300,6 +302,27 @@ def _element(verb: str, word: Element, shell: _Shell, value: tuple[Atom, ...] | 
     return shell.run(word.namespace, "nft", f"{verb} element {text}")
 
 
+def _make_relay(word: Relay, _: _Shell) -> Iterator[str]:
+    yield f"# relay {_carried(word)}"
+
+
+def _remove_relay(word: Relay, _: _Shell) -> Iterator[str]:
+    yield f"# no longer relay {_carried(word)}"
+
+
+def _carried(word: Relay) -> str:
+    here, there = (_run_of_ports(port, word.count) for port in (word.port, word.to_port))
+    return f"{_bracketed(word.host_ip)}:{here} to {_bracketed(word.to)}:{there}/{word.protocol}"
+
+
+def _run_of_ports(first: int, count: int) -> str:
+    return str(first) if count == 1 else f"{first}-{first + count - 1}"
+
+
+def _bracketed(address: IPAddress) -> str:
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
 _MAKE: Mapping[type[Word], Callable[..., Iterator[str]]] = {
     Namespace: _make_namespace,
     Sysctl: _make_sysctl,
@@ -310,6 +333,7 @@ _MAKE: Mapping[type[Word], Callable[..., Iterator[str]]] = {
     Route: _make_route,
     Table: _make_table,
     Element: _make_element,
+    Relay: _make_relay,
 }
 _REMOVE: Mapping[type[Word], Callable[..., Iterator[str]]] = {
     Namespace: _remove_namespace,
@@ -321,4 +345,5 @@ _REMOVE: Mapping[type[Word], Callable[..., Iterator[str]]] = {
     Route: _remove_route,
     Table: _remove_table,
     Element: _remove_element,
+    Relay: _remove_relay,
 }

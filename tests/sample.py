@@ -11,6 +11,7 @@ from libnetwork_py.desired import (
     Description,
     Element,
     Namespace,
+    Relay,
     Route,
     Sysctl,
     Table,
@@ -31,6 +32,7 @@ BRIDGE_MAC, MAC, OTHER_MAC, LEAF_MAC = (MacAddress(f"02:42:ac:12:00:0{number}") 
 def description(web: str) -> Description:
     """Every word there is, out of order."""
     return (
+        Relay(HOST, "tcp", IPv6Address("::1"), 8080, IPv4Address("172.18.0.2"), 80, 3),
         Element(HOST, "lnw", PORTS, ("tcp", 8080), (IPv4Address("172.18.0.2"), 80)),
         Element(HOST, "lnw", PAIRS, ("br0", "br0")),
         Element(HOST, "lnw", NETWORKS, (IPv4Network("10.0.0.0/8"),), "drop"),

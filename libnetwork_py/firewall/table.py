@@ -80,6 +80,8 @@ CLOSED = SetDecl("closed", ("nf_proto",))
 
 GROUP_MASK, GROUP_MARK = 0xD0000000, 0x40000000
 """What the group of every bridge of ours has in common (``IFLA_GROUP``), whichever controller made it."""
+GROUP_INTERNAL, GROUP_ID = 0x08000000, 0x07FFFFFF
+"""The bit that marks those of internal networks, for who is not asked by a rule; and those that tell one network from another."""
 LEAF_MASK, LEAF_MARK = 0xF0000000, 0x60000000
 """And that of the further bridges of a network that is too large for one."""
 

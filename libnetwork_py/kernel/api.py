@@ -12,13 +12,14 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
+from typing import Protocol as Contract
 
 from attrs import frozen
 
 from ..desired import Change, Word
 from ..facts import Facts, FilterFacts, LinkStatistics
-from ..types import IPAddress, PortBinding
+from ..types import IPAddress, PortBinding, Protocol
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ class PortFlow:
         return ((first + number, self.binding.container_port + number) for number in range(self.binding.count))
 
 
-class Kernel(Protocol):
+class Kernel(Contract):
     """One machine's network stack, its host side being one namespace."""
 
     @property
@@ -48,6 +49,22 @@ class Kernel(Protocol):
     @property
     def alive(self) -> bool:
         """Whether there is still somebody to change anything: the process that owned a user's namespaces may have been killed."""
+        ...
+
+    def attend(
+        self,
+        directory: Path | None,
+        guard: Callable[[Protocol, IPAddress, int], socket.socket | None],
+        *,
+        lasting: bool,
+    ) -> None:
+        """Say, before anything else, whose kernel this is: where processes beside the controller are found and started.
+
+        Args:
+            directory: The controller's state directory; ``None``: it has none.
+            guard: Protocol, host address, port → the socket of this process that keeps the port from others, if there is one.
+            lasting: What was made stays when the controller is closed, and so do they while they are needed.
+        """
         ...
 
     def apply(self, change: Change) -> None:

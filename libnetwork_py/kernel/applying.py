@@ -23,6 +23,7 @@ from ..desired import (
     Link,
     Moved,
     Namespace,
+    Relay,
     Route,
     Sysctl,
     Table,
@@ -72,6 +73,9 @@ class Application:
         remover = Remover(self._sockets, self._removed, self._fail, self._begin)
         maker = Maker(self._sockets, self._made_it, self._fail, self._begin)
         filter_goes, filter_comes = _filter(change.remove), _filter(change.make)
+        relays_go, relays_come = _relays(change.remove), _relays(change.make)
+        if relays_go and not relays_come:
+            self._relay([], relays_go)
         if filter_goes and not filter_comes:
             self._load(remover, [], filter_goes)
         if change.remove:
@@ -84,8 +88,16 @@ class Application:
         self._alter(later)
         if filter_comes:  # after the links: a published port opens when the endpoint is there
             self._load(maker, filter_comes, filter_goes)
+        if relays_come:
+            self._relay(relays_come, relays_go)
         if change.remove:
             remover.drop()
+
+    def _relay(self, make: Sequence[Relay], remove: Sequence[Relay]) -> None:
+        self._begin(make)
+        self._gone.update({id(word): word for word in remove})  # before: who is interrupted here does not know
+        self._sockets.relays.load(make, remove)
+        self._made.update({id(word): word for word in make})
 
     def _alter(self, links: Sequence[tuple[Link, Link]]) -> None:
         if links:
@@ -121,6 +133,7 @@ class Application:
         self._made, self._gone = {}, {}
         remover = Remover(self._sockets, _ignore, fail, _ignore)
         maker = Maker(self._sockets, _ignore, fail, _ignore)
+        self._undo_relays(_relays(gone), _relays(made), fail)
         _undo_filter(remover, _filter(gone), _filter(made), fail)
         remover.remove(made)
         remover.drop()
@@ -133,6 +146,15 @@ class Application:
             Maker(self._sockets, _ignore, fail, _ignore).reshape([(word, word) for word in torn_off])
         Maker(self._sockets, _ignore, fail, _ignore).reshape(later)
         return problems
+
+    def _undo_relays(
+        self, make: Sequence[Relay], remove: Sequence[Relay], fail: Callable[[Word, LibnetworkError], None]
+    ) -> None:
+        if make or remove:
+            try:
+                self._sockets.relays.load(make, remove)
+            except LibnetworkError as error:
+                fail((make or remove)[0], error)
 
     def _torn_off(self, gone: Iterable[Word]) -> list[Veth]:
         """The pairs that would have gone with their namespace, and lost their bridge before it came to that."""
@@ -202,7 +224,14 @@ class Enforcement:
         self._mend([word for word in changed if isinstance(word, Namespace | Bridge | Veth | Moved)], facts)
         self._put(difference.missing, changed)
         self._filter(going, difference.missing, changed)
+        self._relay(_relays(going), _relays([*difference.missing, *changed]))
         return True
+
+    def _relay(self, goes: Sequence[Relay], comes: Sequence[Relay]) -> None:
+        if goes:
+            self._sockets.relays.load([], goes)
+        for word in comes:
+            self._effort(Maker).attempt([word], lambda word=word: self._sockets.relays.load([word], []))  # type: ignore[misc]
 
     def _effort(self, kind: type[E]) -> E:
         return kind(self._sockets, _ignore, self._fail, _ignore)
@@ -284,7 +313,7 @@ def _is_there(word: Word, facts: Facts, opener: Opener) -> bool:
             inside = facts.namespaces.get(word.namespace)
             link = inside.links.get(word.name) if inside else None
             return link is not None and link.kind == ("bridge" if isinstance(word, Bridge) else "veth")
-        case Moved() | Table() | Element():
+        case Moved() | Table() | Element() | Relay():
             return bool(difference.changed)
         case _:
             return False
@@ -320,6 +349,10 @@ def _places(word: Word) -> tuple[str, ...]:
 
 def _filter(words: Iterable[Word]) -> list[Table | Element]:
     return [word for word in words if isinstance(word, Table | Element)]
+
+
+def _relays(words: Iterable[Word]) -> list[Relay]:
+    return [word for word in words if isinstance(word, Relay)]
 
 
 def _inside(path: str, words: Iterable[Table | Element]) -> list[Table | Element]:

@@ -29,6 +29,7 @@ from .flows import Flows
 from .namespaces import HERE, RUN_DIRECTORY, enter, lacking_privilege, locked, open_namespace
 from .opener import Opener, RootOpener
 from .reaper import Reaper
+from .relays import FindGuard, Relays
 from .stack import NETLINK_NETFILTER, Sockets
 from .transport import failed
 from .workers import Job
@@ -60,7 +61,8 @@ class LinuxKernel:
         directory: Callable[[], Path] | None = None,
     ) -> None:
         self._opener = _opener(host, privilege, directory)
-        self._sockets = Sockets(self._opener)
+        self._relays = Relays(self._opener)
+        self._sockets = Sockets(self._opener, self._relays)
         self._reaper = Reaper(self._sockets, self._do)
         self._flows = Flows(self._sockets)
         self._lock = threading.RLock()
@@ -75,6 +77,10 @@ class LinuxKernel:
     def alive(self) -> bool:
         """Whether it can still do anything; see `Kernel.alive`."""
         return self._opener.alive
+
+    def attend(self, directory: Path | None, guard: FindGuard, *, lasting: bool) -> None:
+        """Say where the processes beside the controller are found; see `Kernel.attend`."""
+        self._relays.attend(directory, guard, lasting=lasting)
 
     def apply(self, change: Change) -> None:
         """Make a change whole or undo it; see `Kernel.apply`."""
@@ -286,6 +292,7 @@ class LinuxKernel:
         """Give back threads and sockets, once what was dropped is gone; see `Kernel.close`."""
         self._reaper.drain()
         self._flows.close()
+        self._relays.close()
         self._sockets.close()
         self._opener.close()
 

@@ -18,7 +18,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from ..desired import HOST, Address, Bridge, Element, Moved, Namespace, Route, Sysctl, Table, Veth, Word
+from ..desired import HOST, Address, Bridge, Element, Moved, Namespace, Relay, Route, Sysctl, Table, Veth, Word
 from ..errors import InvalidParameter
 from .templates import FieldKind, Template
 
@@ -389,11 +389,19 @@ def meaning(word: Word) -> str:
             gateway = f" via {word.gateway}" if word.gateway else ""
             destination = word.destination if word.destination.prefixlen else "default"
             return f"route {destination}{gateway} dev {word.link}{_inside(word.namespace)}"
+        case _:
+            return _filtered(word)
+
+
+def _filtered(word: Table | Element | Relay) -> str:
+    match word:
         case Table():
             return f"table inet {word.name}{_inside(word.namespace)}"
         case Element():
             fields = " . ".join(map(str, word.fields))
             return f"element {{ {fields} }} of inet {word.table} {word.set.name}{_inside(word.namespace)}"
+        case Relay():
+            return f"relay of {word.protocol} port {word.port} of {word.host_ip} to {word.to}"
 
 
 def _inside(path: str) -> str:

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
-from ..desired import HOST, Element, Key, Sysctl, Table, Word
+from ..desired import HOST, Element, Key, Relay, Sysctl, Table, Word
 from ..errors import InvalidParameter, NotFound
 from ..facts import Facts, LinkFact, LinkStatistics, NamespaceFacts, RouteFact, TableFact
 from ..types import IPAddress, IPInterface, IPNetwork
@@ -54,7 +54,8 @@ def take(sockets: Sockets, namespaces: Iterable[str], words: Iterable[Word]) -> 
             if path != HOST:
                 transport.close()
     listed = list(words)
-    return Facts(namespaces=inside, tables=_tables(sockets, listed), sysctls=_sysctls(sockets, listed))
+    relays = sockets.relays.carried() if any(isinstance(word, Relay | Table) for word in listed) else {}
+    return Facts(inside, _tables(sockets, listed), _sysctls(sockets, listed), relays)
 
 
 def _tables(sockets: Sockets, words: Iterable[Word]) -> dict[tuple[str, str], TableFact]:

@@ -4,7 +4,7 @@ Division of labour: `Sockets` keeps the host's netlink sockets; a `Stack` is one
 the interfaces already looked up; `Effort` sends messages for words and says, word by word, what was done and what failed. What a
 failure means is decided by whoever listens: `applying` stops at the first or goes on.
 
-May import: opener, transport, messages, desired, errors. (`nft` when the packet filter is first touched.)
+May import: opener, relays, transport, messages, desired, errors. (`nft` when the packet filter is first touched.)
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..desired import HOST, Element, Sysctl, Table, Word
 from ..errors import LibnetworkError, NotFound
 from .messages import meaning
 from .opener import Opener
+from .relays import Relays
 from .transport import Transport, refused
 
 Step: TypeAlias = tuple[Word, bytes | bytearray]
@@ -29,10 +30,10 @@ _NETLINK = (socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC)
 
 
 class Sockets:
-    """The sockets of the host namespace, opened when first needed and kept: every change uses them."""
+    """The sockets of the host namespace, opened when first needed and kept: every change uses them; and the relay beside them."""
 
-    def __init__(self, opener: Opener) -> None:
-        self.opener = opener
+    def __init__(self, opener: Opener, relays: Relays) -> None:
+        self.opener, self.relays = opener, relays
         self._pid = os.getpid()
         self._host: dict[int, Transport] = {}
 

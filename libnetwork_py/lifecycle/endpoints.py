@@ -231,7 +231,7 @@ class Endpoints:
     ) -> tuple[PortBinding, ...]:
         if not bindings:
             return ()
-        ports, families = self._engine.env.ports, endpoint.families
+        ports, families = self._engine.env.ports, endpoint.port_families
         if not work.alone:
             work.hold("ports", ports.bulk)
         got = ports.reserve_all(bindings, families, endpoint.name)
@@ -245,8 +245,8 @@ class Endpoints:
     def _release_ports(self, bindings: Iterable[PortBinding], endpoint: EndpointRecord, work: Work) -> None:
         ports = self._engine.env.ports
         for binding in bindings:
-            ports.release(binding, endpoint.families)
-            work.on_undo(partial(ports.adopt, binding, endpoint.name, endpoint.families))
+            ports.release(binding, endpoint.port_families)
+            work.on_undo(partial(ports.adopt, binding, endpoint.name, endpoint.port_families))
 
     def _forget(self, endpoint: EndpointRecord, work: Work) -> None:
         """Forget the connections of an endpoint that leaves."""

@@ -128,7 +128,7 @@ class Engine:
 
     @contextmanager
     def _transaction(self, why: str, *, dry: bool = False) -> Iterator[Work]:
-        with self._directory():
+        with self._directory(), self.env.ports.keeping():
             self._catch_up()
             self._recover()
             work = self._work = Work(self.state, self.describer, why)
@@ -393,11 +393,11 @@ class Engine:
         if isinstance(before, EndpointRecord):
             for binding in before.bindings:
                 if not isinstance(after, EndpointRecord) or binding not in after.bindings:
-                    self.env.ports.release(binding, before.families)
+                    self.env.ports.release(binding, before.port_families)
         if isinstance(after, EndpointRecord):
             for binding in after.bindings:
                 if not isinstance(before, EndpointRecord) or binding not in before.bindings:
-                    self.env.ports.adopt(binding, after.name, after.families)
+                    self.env.ports.adopt(binding, after.name, after.port_families)
 
     def _recover(self) -> None:
         for key, document in sorted(self._journals.items()):

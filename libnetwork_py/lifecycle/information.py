@@ -92,7 +92,7 @@ def _neighbours(engine: Engine) -> list[str]:
             word for each in state.networks for word in engine.describer.network(each) if isinstance(word, Element)
         ]
         endpoints = [each for each in state.endpoints.values() if each.bindings]
-        ports = tuple((binding, frozenset(each.families)) for each in endpoints for binding in each.bindings)
+        ports = tuple((binding, frozenset(each.port_families)) for each in endpoints for binding in each.bindings)
     homes = {(str(word.fields[1]), family) for family in FAMILIES for word in elements if word.set is HOME[family]}
     bridges: dict[str, frozenset[Family]] = {
         bridge: frozenset(family for family in FAMILIES if (bridge, family) in homes) for bridge, _ in sorted(homes)

@@ -1,8 +1,8 @@
 """A socket that keeps one port of one address from every other process, and what the kernel's refusal of it means.
 
 Division of labour: `Guards` asks the kernel for one port after the other; `reservations` decides which to ask for. The sockets do not
-listen: traffic is led elsewhere before it gets to them. They are opened many at a time where many are needed, for it takes a
-journey into the host's namespace, and are then bound one by one, which does not.
+listen, unless a relay takes what the kernel cannot lead elsewhere before. They are opened many at a time where many are needed, for it
+takes a journey into the host's namespace, and are then bound one by one, which does not.
 
 Neither ``SO_REUSEADDR`` nor ``SO_REUSEPORT`` is set: both work only where every socket involved has them, so their absence here
 refuses even those who set them (socket(7)).
@@ -17,6 +17,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import IPv6Address
 from typing import TypeAlias
 
 from ..errors import Conflict, Forbidden, InvalidParameter, LibnetworkError, Unavailable
@@ -68,6 +69,28 @@ class Guards:
             self._nobody_has.clear()
             self.settle()
 
+    def guard_both(self, protocol: Protocol, port: int, more: int = 0) -> socket.socket | None:
+        """Return a bound socket that keeps the port at every address of both families; ``None`` where it takes one for each.
+
+        Raises:
+            LibnetworkError: as `guard`.
+        """
+        if (6, protocol) in self._nobody_has:
+            return None
+        try:
+            guard = self._take(6, protocol, more + 1)
+        except (OSError, LibnetworkError):
+            return None
+        try:
+            guard.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            guard.bind(("::", port))
+        except OSError as error:
+            guard.close()
+            if error.errno == errno.EADDRINUSE:
+                return None  # the single ones say which family has it
+            raise _refusal(error.errno, protocol, IPv6Address(0), port) from error
+        return guard
+
     def guard(self, protocol: Protocol, address: IPAddress, port: int, more: int = 0) -> socket.socket | None:
         """Return a bound socket that keeps the port from everybody else; ``None`` where nobody could take it anyway.
 
@@ -94,6 +117,8 @@ class Guards:
                 return None
             raise _refusal(number, protocol, address, port) from error
         try:
+            if address.version == 6:
+                guard.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             guard.bind((str(address), port))
         except OSError as error:
             guard.close()
@@ -120,8 +145,6 @@ class Guards:
                 self._ahead[version, protocol] = min(wanted * 2, _AHEAD)
             stock += self._open(version, protocol, wanted)
         guard = stock.pop()
-        if version == 6:
-            guard.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if protocol == "udp":  # nobody reads what arrives: keep as little of it as the kernel allows
             guard.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
         return guard

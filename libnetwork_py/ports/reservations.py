@@ -6,19 +6,20 @@ process of the host (and tells us when one has it).
 Rule 1: an unspecified address (0.0.0.0, ::) conflicts with every address of its family, and the families do not know each other.
 Rule 2: what is asked for in one call is reserved whole or not at all.
 
-A port costs one open file for each family. Not thread-safe: whoever calls holds a lock.
+A port costs one open file: one socket keeps the unspecified addresses of both families. Not thread-safe: whoever calls holds a lock.
 
 May import: guards, ranges, types, errors.
 """
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
+from socket import socket as Socket  # noqa: N812 (the name of a method here)
+from typing import TypeAlias
 
 from attrs import define, frozen
 
@@ -28,6 +29,7 @@ from .guards import Guards, OpenSockets, where
 from .ranges import DYNAMIC_PORTS
 
 _ANY: dict[Family, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
+_BOTH = {*_ANY.values()}
 
 
 @frozen
@@ -46,8 +48,16 @@ class Reservation:
 
 @define
 class _Hold:
+    """``both``: the socket keeps the other family's port too, whose hold is guarded without one."""
+
     owner: str
-    socket: socket.socket | None
+    socket: Socket | None
+    guarded: bool
+    both: bool = False
+
+
+_Kept: TypeAlias = dict[tuple[Protocol, int], dict[IPAddress | None, Socket]]
+"""Protocol and port → address → the socket that kept it; ``None``: at every address of both families."""
 
 
 class Reservations:
@@ -67,10 +77,34 @@ class Reservations:
         self._excluded = frozenset(excluded)
         self._next = dict.fromkeys(PROTOCOLS, ephemeral.start)
         self._held: dict[tuple[Protocol, int, int], dict[IPAddress, _Hold]] = {}
+        self._kept: _Kept | None = None
+        self._waiting: list[tuple[Protocol, IPAddress, int, _Hold]] = []
 
     def bulk(self) -> AbstractContextManager[None]:
         """Enter it around many single reservations: they then share journeys into the host's namespace."""
         return self._guards.bulk()
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """While it is entered, sockets of what is released stay open, so that it can be taken back; afterwards they are closed."""
+        self._kept = {}
+        try:
+            yield
+        finally:
+            kept, self._kept = self._kept or {}, None
+            for sockets in kept.values():
+                for each in sockets.values():
+                    each.close()
+            for protocol, address, port, hold in self._waiting:
+                with suppress(LibnetworkError):
+                    hold.socket = self._guards.guard(protocol, address, port)
+                hold.guarded = hold.socket is not None
+            self._waiting.clear()
+
+    def socket(self, protocol: Protocol, address: IPAddress, port: int) -> Socket | None:
+        """Return the socket of this process that keeps a port at an address, if there is one."""
+        hold = self._held.get((protocol, address.version, port), {}).get(address)
+        return hold.socket if hold else None
 
     def reserve(self, binding: PortBinding, families: Collection[Family] = FAMILIES, owner: str = "") -> PortBinding:
         """Take the host ports that ``binding`` asks for, and return it with the ones it got.
@@ -129,7 +163,9 @@ class Reservations:
         Returns:
             Whether sockets of this process guard every one of its ports.
         """
-        guarded = [self._adopt(binding.protocol, *place, owner) for place in _places(binding, families)]
+        addresses = _addresses(binding, families)
+        ports = range(binding.host_port, binding.host_port_end + 1)
+        guarded = [self._adopt(binding.protocol, addresses, port, owner) for port in ports]
         return all(guarded)
 
     def release(self, binding: PortBinding, families: Collection[Family] = FAMILIES) -> None:
@@ -140,7 +176,7 @@ class Reservations:
     def held(self) -> tuple[Reservation, ...]:
         """Return what is reserved, by protocol, family, port and address."""
         return tuple(
-            Reservation(protocol, address, port, hold.owner, hold.socket is not None)
+            Reservation(protocol, address, port, hold.owner, hold.guarded)
             for (protocol, _, port), holds in sorted(self._held.items())
             for address, hold in sorted(holds.items(), key=lambda item: int(item[0]))
         )
@@ -157,7 +193,7 @@ class Reservations:
         self.forget()
         self._held.clear()
 
-    def _choose(self, binding: PortBinding, addresses: Collection[IPAddress], owner: str) -> int:
+    def _choose(self, binding: PortBinding, addresses: Sequence[IPAddress], owner: str) -> int:
         """Take the first candidate that is free and return its first port."""
         refused: Conflict | None = None
         for first in self._candidates(binding):
@@ -188,18 +224,20 @@ class Reservations:
             if self._excluded.isdisjoint(range(first, first + binding.count)):
                 yield first
 
-    def _claim(self, protocol: Protocol, addresses: Collection[IPAddress], ports: range, owner: str) -> None:
+    def _claim(self, protocol: Protocol, addresses: Sequence[IPAddress], ports: range, owner: str) -> None:
         """Take every port at every address, or none."""
         done: list[tuple[IPAddress, int]] = []
+        places = sorted(addresses, key=lambda each: each != _ANY[6])  # which has the socket of both families
         for port in ports:
             for address in addresses:
                 self._check_ours(protocol, address, port)
         try:
-            for address in addresses:
-                for more, port in zip(range(len(ports) - 1, -1, -1), ports, strict=True):
+            for more, port in zip(range(len(ports) - 1, -1, -1), ports, strict=True):
+                both = self._both(protocol, port, more) if {*addresses} >= _BOTH else None
+                for address in places:
                     self._check_ours(protocol, address, port)  # of the binding itself: 0.0.0.0 and 127.0.0.1
-                    guard = self._guards.guard(protocol, address, port, more)
-                    self._hold(protocol, address, port, _Hold(owner, guard))
+                    hold = _half(address, owner, both) or self._guarded(protocol, address, port, owner, more)
+                    self._hold(protocol, address, port, hold)
                     done.append((address, port))
         except BaseException:
             for address, port in done:
@@ -207,15 +245,37 @@ class Reservations:
             self._guards.settle()
             raise
 
-    def _adopt(self, protocol: Protocol, address: IPAddress, port: int, owner: str) -> bool:
-        hold = self._held.get((protocol, address.version, port), {}).get(address)
-        if hold is None:
-            hold = _Hold(owner, None)
-            self._hold(protocol, address, port, hold)
-        if hold.socket is None:
+    def _both(self, protocol: Protocol, port: int, more: int = 0) -> Socket | None:
+        """One socket for both families, perhaps the one that kept them until now; ``None`` where it takes one for each."""
+        kept = self._kept.get((protocol, port)) if self._kept else None
+        return (kept.pop(None, None) if kept else None) or self._guards.guard_both(protocol, port, more)
+
+    def _guarded(self, protocol: Protocol, address: IPAddress, port: int, owner: str, more: int = 0) -> _Hold:
+        kept = self._kept.get((protocol, port)) if self._kept else None
+        if kept and None in kept and address.version == 4:  # a relay may have a copy of it until the operation is done
+            hold = _Hold(owner, None, guarded=True)
+            self._waiting.append((protocol, address, port, hold))
+            return hold
+        guard = kept.pop(address, None) if kept else None
+        for each in kept.values() if kept and guard is None else ():
+            each.close()
+        guard = guard or self._guards.guard(protocol, address, port, more)
+        return _Hold(owner, guard, guard is not None)
+
+    def _adopt(self, protocol: Protocol, addresses: Collection[IPAddress], port: int, owner: str) -> bool:
+        """Whether the port is guarded at each of the addresses now."""
+        holds = {each: self._held.get((protocol, each.version, port), {}).get(each) for each in addresses}
+        missing = [address for address, hold in holds.items() if hold is None or not hold.guarded]
+        both = None
+        if {*missing} >= _BOTH:
             with suppress(LibnetworkError):
-                hold.socket = self._guards.guard(protocol, address, port)
-        return hold.socket is not None
+                both = self._both(protocol, port)
+        for address in missing:
+            hold = _Hold(owner, None, guarded=False)
+            with suppress(LibnetworkError):
+                hold = _half(address, owner, both) or self._guarded(protocol, address, port, owner)
+            self._hold(protocol, address, port, hold)
+        return all(self._held[protocol, each.version, port][each].guarded for each in addresses)
 
     def _check_ours(self, protocol: Protocol, address: IPAddress, port: int) -> None:
         holds = self._held.get((protocol, address.version, port))
@@ -239,16 +299,27 @@ class Reservations:
     def _drop(self, protocol: Protocol, address: IPAddress, port: int) -> None:
         key = (protocol, address.version, port)
         holds = self._held.get(key, {})
-        if address in holds:
-            _close(holds.pop(address))
+        hold = holds.pop(address, None)
+        if hold is not None and hold.socket is not None:
+            if self._kept is None:
+                hold.socket.close()
+            else:
+                self._kept.setdefault((protocol, port), {})[None if hold.both else address] = hold.socket
         if not holds:
             self._held.pop(key, None)
+
+
+def _half(address: IPAddress, owner: str, both: Socket | None) -> _Hold | None:
+    """The hold of an unspecified address that a socket of both families keeps."""
+    if both is None or not address.is_unspecified:
+        return None
+    return _Hold(owner, both if address.version == 6 else None, guarded=True, both=True)
 
 
 def _close(hold: _Hold) -> None:
     if hold.socket is not None:
         hold.socket.close()
-        hold.socket = None
+    hold.socket, hold.guarded = None, False
 
 
 def _check(binding: PortBinding) -> None:

@@ -175,6 +175,9 @@ class FakeKernel:
 
     # the contract
 
+    def attend(self, directory: Path | None, guard: Callable[..., Socket | None], *, lasting: bool) -> None:
+        """Take no notice: no process runs beside this kernel."""
+
     def apply(self, change: Change) -> None:
         """Remove and make what ``change`` says, or nothing: see `kernel.api.Kernel.apply`."""
         with self._lock:

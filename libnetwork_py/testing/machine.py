@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from attrs import Factory, define, evolve, field
 
-from ..desired import HOST, Address, Bridge, Element, Moved, Namespace, Route, Sysctl, Table, Veth, Word
+from ..desired import HOST, Address, Bridge, Element, Moved, Namespace, Relay, Route, Sysctl, Table, Veth, Word
 from ..errors import InvalidParameter, LibnetworkError, NotFound
 from ..facts import Facts, LinkFact, NamespaceFacts, RouteFact, TableFact
 from ..kernel.messages import meaning
@@ -88,7 +88,7 @@ class Machine:
                 self._check_route(word)
             case Element():
                 self._check_element(word)
-            case Namespace() | Table():
+            case Namespace() | Table() | Relay():
                 pass
         inside.words[word.key] = word
 
@@ -228,7 +228,7 @@ class Machine:
                     each for each in inside.words.values() if isinstance(each, Element) and each.table == there.name
                 ]
                 _drop(inside, elements)
-            case Route() | Element():
+            case Route() | Element() | Relay():
                 pass
 
     def _remove_link(self, word: Bridge | Veth | Moved) -> None:
@@ -377,6 +377,7 @@ def facts(machine: Machine, namespaces: Iterable[str], words: Iterable[Word]) ->
         inside,
         {key: table for key, table in found.items() if table is not None},
         {key: value for key, value in settings.items() if value is not None},
+        {each.key: each for each in machine if isinstance(each, Relay)},
     )
 
 

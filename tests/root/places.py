@@ -11,24 +11,27 @@ from collections.abc import Mapping
 from libnetwork_py import NetworkController, labels
 from tests.root import machine
 from tests.root.machine import Outside
-from tests.root.reachability import HOST_PORT, PORTS, Topology
+from tests.root.reachability import HOST_PORTS, PORTS, Topology
 
 SUBNETS = {
     "front": ("10.7.0.0/24", "fd07::/64"),
     "back": ("10.8.0.0/24", "fd08::/64"),
     "inner": ("10.9.0.0/24", "fd09::/64"),
+    "plain": ("10.6.0.0/24",),
 }
-"""Network → its subnets. ``front`` is the one in question, ``back`` is another, ``inner`` an internal one."""
-MEMBERS = {"web": "front", "same": "front", "other": "back", "inner": "inner"}
-"""Sandbox → its network. ``web`` publishes ports."""
-GATEWAYS = {"gateway": "front", "back-gateway": "back", "inner-gateway": "inner"}
+"""Network → its subnets. ``front`` is the one in question, ``plain`` like it without IPv6, ``back`` another, ``inner`` an internal one."""
+MEMBERS = {"web": "front", "same": "front", "other": "back", "inner": "inner", "four": "plain"}
+"""Sandbox → its network. ``web`` and ``four`` publish ports."""
+GATEWAYS = {"gateway": "front", "back-gateway": "back", "inner-gateway": "inner", "plain-gateway": "plain"}
 
 
-def published(outside: Outside) -> list[tuple[str, int, int, str]]:
-    """Return what ``web`` publishes: host address (empty: all), host port, port, protocol."""
-    addresses = [("", "any"), ("127.0.0.1", "loopback")]
+def published(outside: Outside, who: str = "web") -> list[tuple[str, int, int, str]]:
+    """Return what ``web`` or ``four`` publishes: host address (empty: all), host port, port, protocol."""
+    addresses = [("", "any"), ("127.0.0.1", "loopback"), ("::1", "loopback")]
     addresses += [(str(each.ip), "one") for each in (outside.host_ipv4, outside.host_ipv6)]
-    return [(host, HOST_PORT + PORTS[how], PORTS[how], kind) for kind in ("tcp", "udp") for host, how in addresses]
+    return [
+        (host, HOST_PORTS[who] + PORTS[how], PORTS[how], kind) for kind in ("tcp", "udp") for host, how in addresses
+    ]
 
 
 def build(controller: NetworkController, host: str, outside: Outside, mode: str, *, icc: bool) -> Topology:
@@ -43,18 +46,26 @@ def build(controller: NetworkController, host: str, outside: Outside, mode: str,
         "front": controller.create_network("front", subnets=SUBNETS["front"], internal=isolated, options=options),
         "back": controller.create_network("back", subnets=SUBNETS["back"]),
         "inner": controller.create_network("inner", subnets=SUBNETS["inner"], internal=True),
+        "plain": controller.create_network("plain", subnets=SUBNETS["plain"], internal=isolated, options=options),
     }
-    ports = [f"{_bracketed(ip)}{there}:{here}/{kind}" for ip, there, here, kind in published(outside)]
     places: dict[str, str] = {}
     addresses: dict[tuple[str, int], str] = {}
     for name, network in MEMBERS.items():
         box = controller.create_sandbox(name)
-        endpoint = box.connect(networks[network], ports=ports if name == "web" and not isolated else [])
+        endpoint = box.connect(networks[network], ports=[] if isolated else _ports(outside, name, mode))
         places[name] = box.key
         addresses |= {(name, each.version): str(each) for each in endpoint.addresses}
     for name, network in GATEWAYS.items():
         addresses |= {(name, each.version): str(each) for each in networks[network].gateways}
     return complete(host, outside, places, addresses)
+
+
+def _ports(outside: Outside, who: str, mode: str) -> list[str]:
+    """What a sandbox publishes, as text; IPv6 addresses of the host lead nowhere from IPv4 that is routed."""
+    if who not in HOST_PORTS:
+        return []
+    all_of_it = [f"{_bracketed(ip)}{there}:{here}/{kind}" for ip, there, here, kind in published(outside, who)]
+    return [each for each in all_of_it if who == "web" or mode != "routed" or not each.startswith("[")]
 
 
 def complete(

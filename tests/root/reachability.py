@@ -3,12 +3,15 @@
 Division of labour: the table says what must be; `Topology` says where things are, whoever built them; `Row` turns both into questions,
 and `probing` asks them with real packets.
 
+``four`` is a sandbox of a network of the same mode that has IPv4 alone, and publishes as ``web`` does: by IPv6 it is reached through
+a relay, and sees the address of its own ``plain-gateway``.
+
 The places: ``web`` and ``same`` are sandboxes of the network in question, whose gateway mode and ICC vary; ``other`` is one of another
 network, ``inner`` one of an internal network, ``host`` the host's namespace, ``outside`` a machine beyond it. Everybody has routes
 straight to every network, as somebody who wanted in would. ``web`` publishes one port for all the host's addresses (``any``), one for
 the address of its uplink (``one``), one for 127.0.0.1 (``loopback``), and one not at all (``none``). The way there: ``direct`` to the
 server's own address, or to the published port at the ``host``'s uplink address, at the network's ``gateway`` address, or at
-127.0.0.1 and ::1 (``loopback``).
+127.0.0.1 and ::1 (``loopback``). What is published for 127.0.0.1 is published for ::1 too.
 """
 
 from __future__ import annotations
@@ -22,8 +25,9 @@ from tests.root.probing import Question
 MODES = ("nat", "nat-unprotected", "routed", "isolated")
 
 PORTS = {"any": 80, "one": 81, "loopback": 82, "none": 83}
-"""How a port of ``web`` is published → its number; the host's is 8000 more."""
-HOST_PORT = 8000
+"""How a port of ``web`` is published → its number."""
+HOST_PORTS = {"web": 8000, "four": 9000}
+"""Who publishes → by how much the host's ports are higher."""
 
 # A cell says whose address the server sees: the client's "own", or that of a place; "-": no answer; ".": no such way.
 # "a|b": a with ICC, b without. "a/b": a by IPv4, b by IPv6. A row with a port holds for TCP and UDP alike. "a*": not where br_netfilter
@@ -72,7 +76,7 @@ same     outside  direct    none      host             host             own     
 same     outside  direct    icmp      host             host             own              -
 other    web      direct    any       -                -                gateway          -
 other    web      direct    one       -                -                gateway          -
-other    web      direct    loopback  -                -                gateway/-        -
+other    web      direct    loopback  -                -                gateway          -
 other    web      direct    none      -                -                -                -
 other    web      direct    icmp      -                -                gateway          -
 other    web      host      any       own              own              -                -
@@ -119,9 +123,9 @@ host     web      host      loopback  -                -                -       
 host     web      gateway   any       gateway          gateway          -                .
 host     web      gateway   one       -                -                -                .
 host     web      gateway   loopback  -                -                -                .
-host     web      loopback  any       gateway/-        gateway/-        -                -
+host     web      loopback  any       gateway          gateway          -                -
 host     web      loopback  one       -                -                -                -
-host     web      loopback  loopback  gateway/-        gateway/-        -                -
+host     web      loopback  loopback  gateway          gateway          -                -
 host     same     direct    none      gateway          gateway          gateway          -
 host     same     direct    icmp      gateway          gateway          gateway          -
 host     other    direct    none      back-gateway     back-gateway     back-gateway     back-gateway
@@ -132,7 +136,7 @@ host     outside  direct    none      own              own              own     
 host     outside  direct    icmp      own              own              own              own
 outside  web      direct    any       -                own              own              -
 outside  web      direct    one       -                own              own              -
-outside  web      direct    loopback  -                own              own/-            -
+outside  web      direct    loopback  -                own              own              -
 outside  web      direct    none      -                own              -                -
 outside  web      direct    icmp      -                own              own              -
 outside  web      host      any       own              own              -                -
@@ -149,6 +153,30 @@ outside  inner    direct    none      -                -                -       
 outside  inner    direct    icmp      -                -                -                -
 outside  host     direct    none      own              own              own              own
 outside  host     direct    icmp      own              own              own              own
+four     four     host      any       plain-gateway/-|plain-gateway*/- plain-gateway/-|plain-gateway*/- - -
+four     four     host      one       plain-gateway/-|plain-gateway*/- plain-gateway/-|plain-gateway*/- - -
+web      four     direct    none      -                -                -                -
+web      four     host      any       own/plain-gateway own/plain-gateway -              -
+web      four     host      one       own/plain-gateway own/plain-gateway -              -
+web      four     host      loopback  -                -                -                -
+web      four     gateway   any       own/plain-gateway own/plain-gateway -              .
+web      four     gateway   loopback  -                -                -                .
+same     four     host      any       own/plain-gateway own/plain-gateway -              -
+other    four     host      any       own/plain-gateway own/plain-gateway -              -
+other    four     host      one       own/plain-gateway own/plain-gateway -              -
+inner    four     host      any       -                -                -                -
+inner    four     host      one       -                -                -                -
+inner    four     host      loopback  -                -                -                -
+host     four     host      any       plain-gateway    plain-gateway    -                -
+host     four     host      one       plain-gateway    plain-gateway    -                -
+host     four     host      loopback  -                -                -                -
+host     four     loopback  any       plain-gateway    plain-gateway    -                -
+host     four     loopback  one       -                -                -                -
+host     four     loopback  loopback  plain-gateway    plain-gateway    -                -
+outside  four     direct    none      -                own              -                -
+outside  four     host      any       own/plain-gateway own/plain-gateway -              -
+outside  four     host      one       own/plain-gateway own/plain-gateway -              -
+outside  four     host      loopback  -                -                -                -
 """
 
 
@@ -200,7 +228,9 @@ class Row:
 
     def questions(self, topology: Topology) -> Iterator[Question]:
         """Return what to ask in a topology: nothing, where it has no such address."""
-        number = 0 if self.port == "icmp" else PORTS[self.port] + (0 if self.way == "direct" else HOST_PORT)
+        number = (
+            0 if self.port == "icmp" else PORTS[self.port] + (0 if self.way == "direct" else HOST_PORTS[self.server])
+        )
         for family in (4, 6):
             address = self._target(topology, family)
             for protocol in ("icmp",) if self.port == "icmp" else ("tcp", "udp"):
@@ -235,5 +265,5 @@ def cells(topology: Topology) -> tuple[Cell, ...]:
 
 def listening(topology: Topology) -> dict[str, tuple[int, ...]]:
     """Return the ports at which each place must serve, by the path of its namespace."""
-    serving = dict.fromkeys(topology.places, (PORTS["none"],)) | {"web": tuple(PORTS.values())}
+    serving = dict.fromkeys(topology.places, (PORTS["none"],)) | dict.fromkeys(HOST_PORTS, tuple(PORTS.values()))
     return {topology.places[place]: ports for place, ports in serving.items()}

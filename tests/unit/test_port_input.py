@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from libnetwork_py import Conflict, InvalidParameter, LibnetworkError, NetworkController, PortBinding
+from libnetwork_py import Conflict, InvalidParameter, LibnetworkError, NetworkController, PortBinding, labels
 from libnetwork_py.store.memory import MemoryStore
 from libnetwork_py.testing import FakeKernel
 from tests import port_input
@@ -91,9 +91,21 @@ def test_a_publication_that_the_kernel_refuses_is_taken_back(controller: Network
     assert endpoint.publish("9004:80").host_port == 9004
 
 
-def test_an_ipv6_host_address_needs_ipv6_inside(controller: NetworkController) -> None:
-    """A port of an IPv6 address of the host cannot be published by an endpoint without IPv6, and can by one that has it."""
-    with pytest.raises(InvalidParameter, match="IPv6 address of the host") as caught:
-        controller.network("front").create_endpoint(ports="[::1]:8080:80")
+def test_an_ipv4_host_address_needs_ipv4_inside(controller: NetworkController) -> None:
+    """A port of an IPv4 address of the host cannot be published by an endpoint without IPv4; that of an IPv6 one by any."""
+    six = controller.create_network("six", ipv4=False, subnets="fd00:66::/64")
+    with pytest.raises(InvalidParameter, match="IPv4 address of the host") as caught:
+        six.create_endpoint(ports="127.0.0.1:8080:80")
     assert caught.value.code == "port_family"
-    assert controller.network("dual").create_endpoint(ports="[::1]:8080:80").ports[0].host_port == 8080
+    for name in ("six", "dual", "front"):
+        assert controller.network(name).create_endpoint(ports="[::1]:8080:80").ports[0].host_port == 8080
+
+
+def test_an_ipv6_host_address_needs_translated_ipv4(controller: NetworkController) -> None:
+    """A port of an IPv6 address of the host leads nowhere on a network whose only family is routed."""
+    routed = controller.create_network(
+        "routed", subnets="10.66.0.0/24", options={labels.BRIDGE_GATEWAY_MODE_IPV4: "routed"}
+    )
+    with pytest.raises(InvalidParameter, match="IPv6 address of the host") as caught:
+        routed.create_endpoint(ports="[::1]:8080:80")
+    assert caught.value.code == "port_family"

@@ -1,30 +1,30 @@
 """Links, addresses and sysctls of a bridge network and of an endpoint on it.
 
-May import: drivers.api, drivers.bridge.checks, drivers.bridge.leaves, drivers.bridge.options, firewall, desired, facts, network,
-endpoint, sandbox, types, errors.
+May import: drivers.api, drivers.bridge (checks, leaves, options, relays), firewall, desired, facts, network, endpoint,
+ sandbox, types, errors.
 """
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import evolve
 
 from ...desired import HOST, Address, Bridge, Description, Sysctl, Veth, Word
 from ...endpoint import EndpointRecord
-from ...errors import InvalidParameter
 from ...firewall.elements import network_elements, port_elements
 from ...firewall.table import GROUP_MARK
 from ...network import NetworkRecord, Subnet
 from ...sandbox import SandboxRecord
-from ...types import FAMILIES, INTERFACE_NAME_MAX, Family, IPAddress, IPNetwork, MacAddress, PortBinding
+from ...types import FAMILIES, INTERFACE_NAME_MAX, Family, IPAddress, IPNetwork, MacAddress
 from ..api import Attachment, Capability, Context, Driver, Option, Surroundings
 from ..options import Options
 from .checks import ADDRESSES, ADOPTED, DEFAULT_GATEWAYS, MTU, SETTING, adoption, check, flagged
-from .leaves import Sizes, bridge_of, leaf_words
+from .leaves import Sizes, bridge_of, group_bits, leaf_words
 from .options import MTU_MIN_IPV6, OPTIONS, BridgeOptions, read
+from .relays import check_port, published, relay_words
 
 EVERYWHERE: Mapping[Family, IPNetwork] = {4: ipaddress.IPv4Network("0.0.0.0/0"), 6: ipaddress.IPv6Network("::/0")}
 """The clients whose source is changed where the endpoint is not its sandbox's way out: it would answer them by another network."""
@@ -68,12 +68,13 @@ class BridgeDriver(Driver):
         """
         if endpoint.options:
             Options("bridge", OPTIONS, endpoint.options, where="endpoint")
-        host = read(network.options, network.id).host_binding
+        options = read(network.options, network.id)
+        host = options.host_binding
         ports = endpoint.ports
         if host:
             ports = tuple(evolve(port, host_ip=host) if port.host_ip is None else port for port in ports)
         for port in ports:
-            _check_port(port, endpoint)
+            check_port(port, endpoint, options)
         if endpoint.mac and ports is endpoint.ports:
             return endpoint
         return evolve(endpoint, mac=endpoint.mac or derived_mac(endpoint), ports=ports)
@@ -152,7 +153,7 @@ def _leaves(network: NetworkRecord, options: BridgeOptions, context: Context) ->
 
 def group(network: NetworkRecord) -> int:
     """Return the number that marks a network's links as its own, and as a controller's (``IFLA_GROUP``; 0 is everybody's)."""
-    return GROUP_MARK | int(network.id[:7], 16)
+    return GROUP_MARK | group_bits(network)
 
 
 def derived_mac(endpoint: EndpointRecord) -> MacAddress:
@@ -226,25 +227,10 @@ def _ports(network: NetworkRecord, endpoint: EndpointRecord, context: Context) -
     options = read(network.options, network.id)
     others = (other for other in context.networks if other.id != network.id)
     shared = [subnet.subnet for other in others for subnet in other.subnets]
-    for address in _published(endpoint):
+    for address in published(endpoint):
         family: Family = 4 if address.version == 4 else 6
         answers_elsewhere = context.gateways.get(family) != endpoint.id and _has_address(family, options)
         detours = [EVERYWHERE[family]] if answers_elsewhere else shared
         for binding in endpoint.bindings:
             yield from port_elements(context.table, binding, address, mode=options.modes[family], shared=detours)
-
-
-def _published(endpoint: EndpointRecord) -> Iterable[IPAddress]:
-    """The first address of each family: a host port leads to one."""
-    first: dict[int, IPAddress] = {}
-    for interface in endpoint.addresses:
-        first.setdefault(interface.version, interface.ip)
-    return first.values()
-
-
-def _check_port(port: PortBinding, endpoint: EndpointRecord) -> None:
-    if port.family and port.family not in endpoint.families:
-        raise InvalidParameter(
-            f"port {port} is bound to an IPv{port.family} address of the host and endpoint {endpoint.name!r} has none of that family",
-            code="port_family", binding=str(port),
-        )  # fmt: skip
+    yield from relay_words(endpoint, options)

@@ -24,7 +24,7 @@ from attrs import frozen
 from ...desired import HOST, Bridge, Sysctl, Table, Veth, Word
 from ...errors import Unavailable
 from ...firewall.elements import leaf_elements
-from ...firewall.table import LEAF_MARK
+from ...firewall.table import GROUP_ID, GROUP_INTERNAL, LEAF_MARK
 from ...network import NetworkRecord
 from ...types import MacAddress
 from .checks import PORTS
@@ -67,6 +67,11 @@ class Sizes:
         )  # fmt: skip
 
 
+def group_bits(network: NetworkRecord) -> int:
+    """Return what tells the group of a network's links from others' groups."""
+    return GROUP_INTERNAL * network.internal | int(network.id[:8], 16) & GROUP_ID
+
+
 def leaf_name(network_id: str, number: int) -> str:
     """Return the name of a leaf."""
     return f"br{number}-{network_id[:10]}"
@@ -88,7 +93,7 @@ def leaf_words(network: NetworkRecord, options: BridgeOptions, number: int, grou
         table: The controller's firewall table.
     """
     name, up, down = leaf_name(network.id, number), f"up{number}-{network.id[:10]}", f"dn{number}-{network.id[:10]}"
-    yield Bridge(HOST, name, _mac(name), options.mtu, LEAF_MARK | int(network.id[:7], 16))
+    yield Bridge(HOST, name, _mac(name), options.mtu, LEAF_MARK | group_bits(network))
     yield Veth(
         HOST, up, HOST, down, _mac(down), master=bridge_of(network.id, options.name, number - 1), mtu=options.mtu, group=group,
         isolated=not options.icc, peer_master=name,

@@ -1,0 +1,292 @@
+"""What the kernel cannot translate, handed to one process per controller, the relay.
+
+Division of labour: `Relays` makes `Relay` words so: it finds the sockets that keep the ports, lets them listen and hands them over;
+`children` finds, starts and supervises the process, `relay` is its program.
+
+The relay belongs to the state directory. That of a temporary controller ends with it, however it ends. That of a persistent one stays
+while it has something to carry, so that what is published is reached while no controller runs; the next controller finds it, and
+removes from it what is gone. A relay that dies is started again at once and told everything anew; no client is refused meanwhile,
+for the sockets listen on in the controller.
+
+May import: opener, children, transport, desired, types, errors.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from attrs import define
+
+from ..desired import HOST, Key, Relay
+from ..errors import LibnetworkError, Unavailable
+from ..types import IPAddress, Protocol
+from .children import DESCRIPTORS_MAX, Child, Line, Program
+from .transport import failed
+
+if TYPE_CHECKING:
+    from .opener import Opener
+
+PACKAGE = Path(__file__).with_name("relay")
+
+FindGuard: TypeAlias = Callable[[Protocol, IPAddress, int], socket.socket | None]
+"""Protocol, host address, port → the socket that keeps the port, if this process has one."""
+
+_KINDS: dict[str, tuple[int, int]] = {
+    "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
+}
+_BACKLOG = 512
+_ROOM = 1 << 18
+"""Bytes of datagrams that wait in a socket; the socket that only keeps a port has none to spare."""
+_NONE_HERE = (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
+"""No IPv6, or no such protocol: nobody could come."""
+_TRIES = 3
+
+
+@define
+class _Carried:
+    word: Relay
+    sockets: Sequence[socket.socket]
+
+
+class Relays:
+    """The relay of one controller.
+
+    Args:
+        opener: Starts it, and opens sockets in the host's namespace.
+    """
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+        self._directory: Path | None = None
+        self._own_directory: Path | None = None
+        self._lasting = False
+        self._guard: FindGuard = lambda *_: None
+        self._child: Child | None = None
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._carried: dict[Key, _Carried] = {}
+        self._starts = 0
+        self._closed = False
+
+    def attend(self, directory: Path | None, guard: FindGuard, *, lasting: bool) -> None:
+        """Say where the relay is found; see `Kernel.attend`."""
+        self._directory, self._guard, self._lasting = directory, guard, lasting
+
+    def load(self, make: Sequence[Relay], remove: Sequence[Relay]) -> None:
+        """Stop carrying and begin to carry; a word in both changes where it leads, and keeps its sockets.
+
+        Raises:
+            LibnetworkError: a port of ``make`` cannot be opened, or the relay cannot be started; nothing of ``make`` is carried.
+        """
+        with self._alone():
+            coming = {word.key for word in make}
+            self._drop([word for word in remove if word.key not in coming])
+            if not make:
+                return
+            before = {word.key: self._carried.get(word.key) for word in make}
+            try:
+                for word in make:
+                    self._carried[word.key] = _Carried(word, self._sockets(word))
+                self._tell([word.key for word in make])
+            except BaseException:
+                self._take_back(before)
+                raise
+
+    def carried(self) -> dict[Key, Relay]:
+        """Return what a running relay carries, by key; a relay is not started for that."""
+        with self._alone():
+            for _ in range(_TRIES):
+                line = self._the_child().find() if self._directory or self._child else None
+                if line is None:
+                    return {}
+                try:
+                    found = {word.key: word for word in _listed(line)}
+                except OSError:
+                    self._the_child().lost()
+                else:
+                    self._remember(found)
+                    return found
+        return {}
+
+    def _remember(self, found: Mapping[Key, Relay]) -> None:
+        """Keep in mind what the relay carries for others, or since an earlier controller, in case it must be told again."""
+        for key in [key for key, each in self._carried.items() if not each.sockets and key not in found]:
+            del self._carried[key]
+        for key, word in found.items():
+            self._carried.setdefault(key, _Carried(word, ()))
+
+    def close(self) -> None:
+        """Hang up; what that means to the relay, see the module."""
+        with self._alone():
+            self._closed = True
+            if self._child is not None:
+                self._child.close()
+            self._carried.clear()
+            if self._own_directory is not None:
+                import shutil  # noqa: PLC0415 (needed by few)
+
+                shutil.rmtree(self._own_directory, ignore_errors=True)
+
+    def _alone(self) -> threading.RLock:
+        if self._pid != os.getpid():  # whoever held it stayed with the parent
+            self._pid, self._lock, self._child = os.getpid(), threading.RLock(), None
+        return self._lock
+
+    def _the_child(self) -> Child:
+        if self._child is None:
+            directory = self._directory
+            if directory is None:  # a controller over a store of somebody else's
+                import tempfile  # noqa: PLC0415 (needed by few)
+
+                directory = self._own_directory = Path(tempfile.mkdtemp(prefix="libnetwork_py-"))
+            program = Program(PACKAGE, ("stay" if self._lasting else "go", f"for {directory}"))
+            self._child = Child(self._opener, directory, program, self._again)
+        return self._child
+
+    def _again(self) -> None:
+        """Start a relay in place of one that died, and tell it everything."""
+        with self._alone():
+            if not self._carried or self._closed:
+                return
+            for each in self._carried.values():
+                with suppress(LibnetworkError):  # reconcile says what is not carried
+                    each.sockets = self._open(each.word)
+            with suppress(LibnetworkError):
+                self._tell([])
+
+    # sockets
+
+    def _sockets(self, word: Relay) -> list[socket.socket]:
+        """Return listening sockets for a run's ports; none where the relay has them already."""
+        guards = self._guards(word)
+        if None in guards and word.key in self.carried():
+            return []
+        return self._open(word, guards)
+
+    def _guards(self, word: Relay) -> list[socket.socket | None]:
+        return [self._guard(word.protocol, word.host_ip, port) for port in word.ports]
+
+    def _open(self, word: Relay, guards: Sequence[socket.socket | None] = ()) -> list[socket.socket]:
+        """Let the sockets that keep the ports listen, and open those that are missing; none where nobody can come by such an address."""
+        guards = guards or self._guards(word)
+        missing = [port for port, guard in zip(word.ports, guards, strict=True) if guard is None]
+        opened = iter(self._opener.call(HOST, _bound, word, missing) if missing else ())
+        sockets = [each for guard in guards if (each := guard or next(opened, None)) is not None]
+        if len(sockets) < word.count:
+            return []
+        for each in sockets:
+            if word.protocol == "udp":
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
+            else:
+                each.listen(_BACKLOG)
+        return sockets
+
+    # what is said
+
+    def _tell(self, keys: Sequence[Key]) -> None:
+        """Tell the relay of some words; of all, if it was started just now."""
+        for attempt in range(_TRIES):
+            child = self._the_child()
+            line = child.reach()
+            fresh, self._starts = child.starts != self._starts, child.starts
+            try:
+                for message, sockets in _messages(
+                    [self._carried[key] for key in (self._carried if fresh or attempt else keys)]
+                ):
+                    line.say(message, sockets)
+            except OSError:
+                child.lost()
+            else:
+                return
+        raise Unavailable("the relay does not take what it is told", code="relay_unreachable")
+
+    def _drop(self, words: Sequence[Relay]) -> None:
+        for word in words:
+            self._carried.pop(word.key, None)
+        keys = [[word.protocol, str(word.host_ip), word.port] for word in words]
+        child = self._the_child() if words and (self._directory or self._child) else None
+        line = child.find() if child else None
+        if child is None or line is None:
+            return
+        try:
+            for start in range(0, len(keys), 1000):
+                line.say(json.dumps({"drop": keys[start : start + 1000]}).encode())
+                line.hear()
+        except OSError:  # dead, and what it carried with it
+            child.lost()
+            self._again()
+
+    def _take_back(self, before: dict[Key, _Carried | None]) -> None:
+        self._drop([each.word for key in before if (each := self._carried.get(key)) is not None])
+        restored = {key: carried for key, carried in before.items() if carried is not None}
+        self._carried.update(restored)
+        if restored:
+            with suppress(LibnetworkError):
+                self._tell(list(restored))
+
+
+def _bound(word: Relay, ports: Sequence[int]) -> list[socket.socket]:
+    """Open and bind, inside the host's namespace; nothing where there is no such kind of address or protocol."""
+    opened: list[socket.socket] = []
+    try:
+        for port in ports:
+            opened.append(socket.socket(socket.AF_INET6, *_KINDS[word.protocol]))
+            opened[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            opened[-1].bind((str(word.host_ip), port))
+    except OSError as error:
+        for each in opened:
+            each.close()
+        if error.errno in _NONE_HERE:
+            return []
+        raise failed(error, f"relay {word.protocol} port {port} of {word.host_ip}") from error
+    return opened
+
+
+def _messages(carried: Iterable[_Carried]) -> Iterator[tuple[bytes, list[int]]]:
+    """What is said of words, in messages that carry as many descriptors as go into one."""
+    runs: list[list[object]] = []
+    fds: list[int] = []
+    for each in carried:
+        word = each.word
+        head = [word.protocol, str(word.host_ip), word.port, word.count, str(word.to), word.to_port]
+        sockets = [sock.fileno() for sock in each.sockets]
+        if -1 in sockets:  # given back meanwhile
+            sockets = []
+        first = 0
+        while True:
+            some = sockets[first : first + DESCRIPTORS_MAX - len(fds)]
+            runs.append([*head, first, len(some)])
+            fds += some
+            first += len(some)
+            if len(fds) == DESCRIPTORS_MAX or len(runs) == DESCRIPTORS_MAX:
+                yield _message(runs), fds
+                runs, fds = [], []
+            if first >= len(sockets):
+                break
+    if runs:
+        yield _message(runs), fds
+
+
+def _message(runs: list[list[object]]) -> bytes:
+    return json.dumps({"set": runs}, separators=(",", ":")).encode()
+
+
+def _listed(line: Line) -> Iterator[Relay]:
+    line.say(b'{"list":0}')
+    more = True
+    while more:
+        answer = json.loads(line.hear())
+        for protocol, address, port, count, to, to_port, _ in answer["runs"]:
+            yield Relay(HOST, protocol, ip_address(address), port, ip_address(to), to_port, count)
+        more = answer["more"]
