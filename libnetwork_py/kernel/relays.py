@@ -55,8 +55,15 @@ _TRIES = 3
 
 @define
 class _Carried:
+    """``own``: those of the sockets that were opened here, and are closed here."""
+
     word: Relay
-    sockets: Sequence[socket.socket]
+    sockets: Sequence[socket.socket] = ()
+    own: Sequence[socket.socket] = ()
+
+    def close(self) -> None:
+        for each in self.own:
+            each.close()
 
 
 class Relays:
@@ -97,7 +104,7 @@ class Relays:
             before = {word.key: self._carried.get(word.key) for word in make}
             try:
                 for word in make:
-                    self._carried[word.key] = _Carried(word, self._sockets(word))
+                    self._carried[word.key] = self._ready(word)
                 self._tell([word.key for word in make])
             except BaseException:
                 self._take_back(before)
@@ -124,7 +131,7 @@ class Relays:
         for key in [key for key, each in self._carried.items() if not each.sockets and key not in found]:
             del self._carried[key]
         for key, word in found.items():
-            self._carried.setdefault(key, _Carried(word, ()))
+            self._carried.setdefault(key, _Carried(word))
 
     def close(self) -> None:
         """Hang up; what that means to the relay, see the module."""
@@ -132,6 +139,8 @@ class Relays:
             self._closed = True
             if self._child is not None:
                 self._child.close()
+            for each in self._carried.values():
+                each.close()
             self._carried.clear()
             if self._own_directory is not None:
                 import shutil  # noqa: PLC0415 (needed by few)
@@ -159,38 +168,44 @@ class Relays:
         with self._alone():
             if not self._carried or self._closed:
                 return
-            for each in self._carried.values():
-                with suppress(LibnetworkError):  # reconcile says what is not carried
-                    each.sockets = self._open(each.word)
+            for key, each in self._carried.items():
+                if not each.own:
+                    with suppress(LibnetworkError):  # reconcile says what is not carried
+                        self._carried[key] = self._open(each.word)
             with suppress(LibnetworkError):
                 self._tell([])
 
     # sockets
 
-    def _sockets(self, word: Relay) -> list[socket.socket]:
-        """Return listening sockets for a run's ports; none where the relay has them already."""
-        guards = self._guards(word)
+    def _ready(self, word: Relay) -> _Carried:
+        """Return a run with listening sockets for its ports; with those it has, or none where the relay has them already."""
+        guards, before = self._guards(word), self._carried.get(word.key)
+        if None in guards and before and before.own and before.word.count == word.count:
+            return _Carried(word, before.sockets, before.own)
         if None in guards and word.key in self.carried():
-            return []
+            return _Carried(word)
         return self._open(word, guards)
 
     def _guards(self, word: Relay) -> list[socket.socket | None]:
         return [self._guard(word.protocol, word.host_ip, port) for port in word.ports]
 
-    def _open(self, word: Relay, guards: Sequence[socket.socket | None] = ()) -> list[socket.socket]:
+    def _open(self, word: Relay, guards: Sequence[socket.socket | None] = ()) -> _Carried:
         """Let the sockets that keep the ports listen, and open those that are missing; none where nobody can come by such an address."""
         guards = guards or self._guards(word)
         missing = [port for port, guard in zip(word.ports, guards, strict=True) if guard is None]
-        opened = iter(self._opener.call(HOST, _bound, word, missing) if missing else ())
+        own = self._opener.call(HOST, _bound, word, missing) if missing else []
+        opened = iter(own)
         sockets = [each for guard in guards if (each := guard or next(opened, None)) is not None]
         if len(sockets) < word.count:
-            return []
+            return _Carried(word)
         for each in sockets:
             if word.protocol == "udp":
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
             else:
+                # what connections leave behind when they have ended does not keep a later socket of ours from the port
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 each.listen(_BACKLOG)
-        return sockets
+        return _Carried(word, sockets, own)
 
     # what is said
 
@@ -213,7 +228,8 @@ class Relays:
 
     def _drop(self, words: Sequence[Relay]) -> None:
         for word in words:
-            self._carried.pop(word.key, None)
+            if (carried := self._carried.pop(word.key, None)) is not None:
+                carried.close()
         keys = [[word.protocol, str(word.host_ip), word.port] for word in words]
         child = self._the_child() if words and (self._directory or self._child) else None
         line = child.find() if child else None
@@ -229,11 +245,12 @@ class Relays:
 
     def _take_back(self, before: dict[Key, _Carried | None]) -> None:
         self._drop([each.word for key in before if (each := self._carried.get(key)) is not None])
-        restored = {key: carried for key, carried in before.items() if carried is not None}
-        self._carried.update(restored)
-        if restored:
-            with suppress(LibnetworkError):
-                self._tell(list(restored))
+        restored = [key for key, carried in before.items() if carried is not None]
+        with suppress(LibnetworkError):
+            self._carried.update(
+                {key: self._open(carried.word) for key, carried in before.items() if carried is not None}
+            )
+            self._tell(restored)
 
 
 def _bound(word: Relay, ports: Sequence[int]) -> list[socket.socket]:
@@ -243,6 +260,7 @@ def _bound(word: Relay, ports: Sequence[int]) -> list[socket.socket]:
         for port in ports:
             opened.append(socket.socket(socket.AF_INET6, *_KINDS[word.protocol]))
             opened[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, word.protocol == "tcp")
             opened[-1].bind((str(word.host_ip), port))
     except OSError as error:
         for each in opened:

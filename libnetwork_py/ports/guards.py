@@ -5,7 +5,8 @@ listen, unless a relay takes what the kernel cannot lead elsewhere before. They 
 takes a journey into the host's namespace, and are then bound one by one, which does not.
 
 Neither ``SO_REUSEADDR`` nor ``SO_REUSEPORT`` is set: both work only where every socket involved has them, so their absence here
-refuses even those who set them (socket(7)).
+refuses even those who set them (socket(7)). Only where connections that ended a minute ago still have the port, ``SO_REUSEADDR``
+is, and the socket listens: that refuses everybody too.
 
 May import: types, errors.
 """
@@ -83,7 +84,7 @@ class Guards:
             return None
         try:
             guard.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            guard.bind(("::", port))
+            _bind(guard, "::", port)
         except OSError as error:
             guard.close()
             if error.errno == errno.EADDRINUSE:
@@ -119,7 +120,7 @@ class Guards:
         try:
             if address.version == 6:
                 guard.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            guard.bind((str(address), port))
+            _bind(guard, str(address), port)
         except OSError as error:
             guard.close()
             raise _refusal(error.errno, protocol, address, port) from error
@@ -158,6 +159,22 @@ class Guards:
                 raise
             # perhaps fewer can be opened than would be good to have
             return self._open_sockets(family, *_KINDS[protocol], 1)
+
+
+def _bind(guard: socket.socket, address: str, port: int) -> None:
+    """Bind, also where only the remains of a relay's connections have the port (``TIME-WAIT``).
+
+    Raises:
+        OSError: as bind(2).
+    """
+    try:
+        guard.bind((address, port))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or guard.proto != socket.IPPROTO_TCP:
+            raise
+        guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        guard.bind((address, port))
+        guard.listen(0)
 
 
 def where(protocol: Protocol, address: IPAddress, port: int) -> str:

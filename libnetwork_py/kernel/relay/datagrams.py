@@ -50,7 +50,7 @@ class Datagrams(Listener):
         """Return a client, known or new; ``None`` for one on an internal network."""
         found = self.clients.pop((peer, asked), None)
         if found is None:
-            if peer[0] != LOOPBACK and self.doors.closed(int.from_bytes(asked[16:20], sys.byteorder)):
+            if peer[0] != LOOPBACK and self.doors.closed(int.from_bytes(asked[16:20], sys.byteorder), peer[0]):
                 return None
             if len(self.clients) >= CLIENTS_MAX:
                 next(iter(self.clients.values())).close()

@@ -45,7 +45,7 @@ class Streams(Listener):
         """Carry a client's connection on, or refuse it."""
         client.setblocking(False)
         try:
-            if peer[0].startswith(MAPPED) or (peer[0] != LOOPBACK and self.closed_to(client)):
+            if peer[0].startswith(MAPPED) or (peer[0] != LOOPBACK and self.closed_to(client, peer[0])):
                 raise PermissionError
             server = self.run.connect(self.number)
         except OSError:
@@ -56,9 +56,9 @@ class Streams(Listener):
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.talks.add(Talk(self, client, server))
 
-    def closed_to(self, client: socket.socket) -> bool:
+    def closed_to(self, client: socket.socket, address: str) -> bool:
         """Return whether a client is on an internal network; SCTP does not say by which interface it came."""
-        return self.run.protocol == "tcp" and self.doors.closed_to(client)
+        return self.run.protocol == "tcp" and self.doors.closed_to(client, address)
 
     def close(self) -> None:
         """Close the socket, and break what came by it."""
