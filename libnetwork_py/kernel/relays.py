@@ -193,7 +193,7 @@ class Relays:
         """Let the sockets that keep the ports listen, and open those that are missing; none where nobody can come by such an address."""
         guards = guards or self._guards(word)
         missing = [port for port, guard in zip(word.ports, guards, strict=True) if guard is None]
-        own = self._opener.call(HOST, _bound, word, missing) if missing else []
+        own = self._bound(word, missing) if missing else []
         opened = iter(own)
         sockets = [each for guard in guards if (each := guard or next(opened, None)) is not None]
         if len(sockets) < word.count:
@@ -206,6 +206,27 @@ class Relays:
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 each.listen(_BACKLOG)
         return _Carried(word, sockets, own)
+
+    def _bound(self, word: Relay, ports: Sequence[int]) -> list[socket.socket]:
+        """Open and bind, in the host's namespace; nothing where there is no such kind of address or protocol."""
+        opened: list[socket.socket] = []
+        try:
+            for port in ports:
+                # not the library's own worker: it may be waiting for whoever asks
+                opened.append(self._opener.socket_soon(HOST, socket.AF_INET6, *_KINDS[word.protocol])())
+                opened[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, word.protocol == "tcp")
+                opened[-1].bind((str(word.host_ip), port))
+        except (OSError, LibnetworkError) as error:
+            for each in opened:
+                each.close()
+            number = error.errno if isinstance(error, OSError) else error.data.get("errno")
+            if number in _NONE_HERE:
+                return []
+            if isinstance(error, LibnetworkError):
+                raise
+            raise failed(error, f"relay {word.protocol} port {port} of {word.host_ip}") from error
+        return opened
 
     # what is said
 
@@ -251,24 +272,6 @@ class Relays:
                 {key: self._open(carried.word) for key, carried in before.items() if carried is not None}
             )
             self._tell(restored)
-
-
-def _bound(word: Relay, ports: Sequence[int]) -> list[socket.socket]:
-    """Open and bind, inside the host's namespace; nothing where there is no such kind of address or protocol."""
-    opened: list[socket.socket] = []
-    try:
-        for port in ports:
-            opened.append(socket.socket(socket.AF_INET6, *_KINDS[word.protocol]))
-            opened[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, word.protocol == "tcp")
-            opened[-1].bind((str(word.host_ip), port))
-    except OSError as error:
-        for each in opened:
-            each.close()
-        if error.errno in _NONE_HERE:
-            return []
-        raise failed(error, f"relay {word.protocol} port {port} of {word.host_ip}") from error
-    return opened
 
 
 def _messages(carried: Iterable[_Carried]) -> Iterator[tuple[bytes, list[int]]]:

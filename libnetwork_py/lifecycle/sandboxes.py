@@ -249,7 +249,8 @@ class Sandboxes:
 
     def socket(self, sandbox_id: str, family: int, kind: int, protocol: int) -> Socket:
         """Open a socket inside."""
-        return self._engine.env.kernel.socket(self._made(sandbox_id).key, family, kind, protocol)
+        (opened,) = self._engine.env.kernel.sockets(self._made(sandbox_id).key, family, kind, protocol, 1)
+        return opened
 
     # Changing
 

@@ -292,12 +292,8 @@ class FakeKernel:
         """Refuse: there is no inside to be in."""
         self._refuse(namespace, "run a function")
 
-    def socket(self, namespace: str, family: int, kind: int, protocol: int = 0) -> Socket:
-        """Refuse: nothing could be sent."""
-        self._refuse(namespace, "open a socket")
-
     def sockets(self, namespace: str, family: int, kind: int, protocol: int, count: int) -> list[Socket]:
-        """Refuse, likewise."""
+        """Refuse: nothing could be sent."""
         self._refuse(namespace, "open sockets")
 
     def popen(self, namespace: str, argv: Sequence[str] | str, files: Mapping[str, str], **options: Any) -> Popen[Any]:

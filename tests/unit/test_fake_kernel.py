@@ -14,6 +14,7 @@ from libnetwork_py.desired import (
     Description,
     Element,
     Namespace,
+    Relay,
     Route,
     Sysctl,
     Table,
@@ -120,7 +121,9 @@ def test_making_is_exclusive(fake_kernel: FakeKernel, word: Word) -> None:
         assert isinstance(refused(fake_kernel, word), Conflict)
 
 
-@pytest.mark.parametrize("word", [each for each in EVERYTHING if not isinstance(each, (Namespace, Bridge, Table))])
+@pytest.mark.parametrize(
+    "word", [each for each in EVERYTHING if not isinstance(each, (Namespace, Bridge, Relay, Table))]
+)
 def test_nothing_stands_on_nothing(fake_kernel: FakeKernel, word: Word) -> None:
     """A word whose namespace, link or table is missing is refused; a setting of the host stands on nothing."""
     if word.namespace == HOST and isinstance(word, Sysctl):  # type: ignore[union-attr]
@@ -477,7 +480,7 @@ def test_what_it_cannot_do(ground: FakeKernel) -> None:
     """There is no inside: whatever would need one says so, or that the namespace is missing."""
     attempts: list[Callable[[str], object]] = [
         lambda path: ground.call(path, print),
-        lambda path: ground.socket(path, 2, 1),
+        lambda path: ground.sockets(path, 2, 1, 0, 1),
         lambda path: ground.popen(path, ["true"], {}),
         ground.entered,
     ]
