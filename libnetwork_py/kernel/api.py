@@ -127,6 +127,10 @@ class Kernel(Contract):
         """Open ``count`` sockets of one kind inside ``namespace``, or none."""
         ...
 
+    def socket(self, namespace: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        """Open a socket inside ``namespace``."""
+        ...
+
     def popen(
         self, namespace: str, argv: Sequence[str] | str, files: Mapping[str, str], **options: Any
     ) -> subprocess.Popen[Any]:

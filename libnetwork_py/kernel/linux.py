@@ -227,6 +227,10 @@ class LinuxKernel:
         """Open several sockets inside; see `Kernel.sockets`."""
         return self._opener.sockets(namespace, family, kind, protocol, count)
 
+    def socket(self, namespace: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        """Open a socket inside; see `Kernel.socket`."""
+        return self._opener.socket(namespace, family, kind, protocol)
+
     def popen(
         self, namespace: str, argv: Sequence[str] | str, files: Mapping[str, str], **options: Any
     ) -> subprocess.Popen[Any]:

@@ -249,8 +249,7 @@ class Sandboxes:
 
     def socket(self, sandbox_id: str, family: int, kind: int, protocol: int) -> Socket:
         """Open a socket inside."""
-        (opened,) = self._engine.env.kernel.sockets(self._made(sandbox_id).key, family, kind, protocol, 1)
-        return opened
+        return self._engine.env.kernel.socket(self._made(sandbox_id).key, family, kind, protocol)
 
     # Changing
 

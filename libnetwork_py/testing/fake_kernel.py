@@ -296,6 +296,10 @@ class FakeKernel:
         """Refuse: nothing could be sent."""
         self._refuse(namespace, "open sockets")
 
+    def socket(self, namespace: str, family: int, kind: int, protocol: int = 0) -> Socket:
+        """Refuse, likewise."""
+        self._refuse(namespace, "open a socket")
+
     def popen(self, namespace: str, argv: Sequence[str] | str, files: Mapping[str, str], **options: Any) -> Popen[Any]:
         """Refuse: there is no inside to be in."""
         self._refuse(namespace, "start a program")

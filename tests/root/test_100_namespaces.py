@@ -139,10 +139,10 @@ def test_a_blocking_function_holds_up_nobody(ours: LinuxKernel, where: str) -> N
 
 def test_a_socket_belongs_to_the_namespace(ours: LinuxKernel, where: str) -> None:
     """A socket opened inside sees the namespace's interfaces from any thread: what listens there is not heard here."""
-    with ours.sockets(where, socket.AF_INET, socket.SOCK_STREAM, 0, 1)[0] as server:
+    with ours.socket(where, socket.AF_INET, socket.SOCK_STREAM) as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        with ours.sockets(where, socket.AF_INET, socket.SOCK_STREAM, 0, 1)[0] as client:
+        with ours.socket(where, socket.AF_INET, socket.SOCK_STREAM) as client:
             client.connect(server.getsockname())
         with socket.socket() as stranger:
             assert stranger.connect_ex(server.getsockname()) != 0

@@ -480,7 +480,7 @@ def test_what_it_cannot_do(ground: FakeKernel) -> None:
     """There is no inside: whatever would need one says so, or that the namespace is missing."""
     attempts: list[Callable[[str], object]] = [
         lambda path: ground.call(path, print),
-        lambda path: ground.sockets(path, 2, 1, 0, 1),
+        lambda path: ground.socket(path, 2, 1),
         lambda path: ground.popen(path, ["true"], {}),
         ground.entered,
     ]
