@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -27,6 +27,7 @@ PATIENCE = 10
 """Seconds that the kernel is given to finish what it does asynchronously: the end of a namespace takes its links along."""
 
 _before: dict[str, Traces] = {}
+_left_by_workers: list[str] = []
 
 hypothesis.settings.register_profile("no-deadline", deadline=None)
 hypothesis.settings.load_profile("no-deadline")
@@ -65,8 +66,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _guarded(config: pytest.Config) -> bool:
-    # a worker of pytest-xdist sees what its siblings do at the same time
-    return os.geteuid() == 0 and not hasattr(config, "workerinput")
+    # a worker of pytest-xdist sees what its siblings do at the same time, unless it is by itself (scripts/isolated)
+    return os.geteuid() == 0 and (not hasattr(config, "workerinput") or "TESTS_ISOLATED" in os.environ)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -77,15 +78,26 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail the run if it left anything."""
+    """Fail the run if it left anything, or one of its workers did."""
     before = _before.pop("session", None)
     left = _left(machine.traces, before) if before else {}
-    if left:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left"] = str(dict(left)) if left else ""
+    found = [*_left_by_workers, *([str(dict(left))] if left else [])]
+    if found:
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
-            reporter.write_line(f"\nleft behind on this machine: {dict(left)}", red=True)
+            reporter.write_line(f"\nleft behind on this machine: {'; '.join(found)}", red=True)
         if not session.config.getoption("--shared-machine"):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear from a worker of pytest-xdist what it left."""
+    left = getattr(node, "workeroutput", {}).get("left", "")
+    if left:
+        _left_by_workers.append(f"{left} ({node.gateway.id})")
 
 
 @pytest.fixture(autouse=True)

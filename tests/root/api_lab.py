@@ -24,7 +24,7 @@ from tests.root.firewall_lab import inside
 
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
-PATIENCE = 5.0
+PATIENCE = 20.0
 """Seconds within which what must come comes."""
 GRACE = 0.4
 """Seconds after which what must not come is taken not to."""

@@ -284,7 +284,7 @@ def becomes(look: Callable[[], Any], wanted: Any, when: str) -> None:
         return bool(found[0] == wanted)
 
     try:
-        wait_until(there, when, 5)
+        wait_until(there, when)
     except AssertionError:
         raise AssertionError(f"{when}:\n{apart(found[0], wanted)}") from None
 

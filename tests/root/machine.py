@@ -96,7 +96,7 @@ def sysctl(name: str, namespace: str = "") -> str:
     return run_in(namespace, ["cat", f"/proc/sys/net/{name}"]).stdout.strip()
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
     """Return as soon as ``condition()`` is true; fail after ``seconds``, naming ``what`` was waited for."""
     end = time.monotonic() + seconds
     while not condition():
@@ -105,10 +105,14 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 10) 
 
 
 def new_namespace(name: str = "host") -> str:
-    """Make a network namespace with a name of its own, its loopback up, and return its path."""
+    """Make a network namespace with a name of its own, its loopback up, and return its path.
+
+    It forwards nothing, whatever this machine does: new namespaces take that after the first one.
+    """
     name = f"t{os.getpid()}-{next(_numbers)}-{name}"
     run(*world.entering_names(), "ip", "netns", "add", name)
     run_in(str(NAMESPACES / name), ["ip", "link", "set", "lo", "up"])
+    run_in(str(NAMESPACES / name), ["sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0"])
     return str(NAMESPACES / name)
 
 
@@ -137,6 +141,9 @@ def new_outside(host: str) -> Outside:
     there, here = outside.namespace, host
     pair = ["type", "veth", "peer", "name", outside.link, "netns", Path(there).name]
     ip("link", "add", outside.host_link, *pair, namespace=here)
+    for namespace, link in ((here, outside.host_link), (there, outside.link)):
+        # else neighbours are asked for, on behalf of others, only when duplicate detection of the link-local address has ended
+        run_in(namespace, ["sysctl", "-qw", f"net.ipv6.conf.{link}.accept_dad=0"])
     for namespace, link, *own in (
         (here, outside.host_link, outside.host_ipv4, outside.host_ipv6),
         (there, outside.link, outside.ipv4, outside.ipv6),

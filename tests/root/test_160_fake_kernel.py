@@ -180,7 +180,7 @@ def test_the_same_machine(real: LinuxKernel, fake: FakeKernel, web: str, step: S
         real.apply(each)
         fake.apply(each)
         expected = seen(fake, web, words)
-        machine.wait_until(lambda expected=expected: seen(real, web, words) == expected, f"{expected}", 3)  # type: ignore[misc]
+        machine.wait_until(lambda expected=expected: seen(real, web, words) == expected, f"{expected}")  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("step", BAD, ids=lambda step: step.name)

@@ -51,4 +51,4 @@ def check(kernel: LinuxKernel, description: Description) -> None:
     assert {path for path in PLACES if os.path.lexists(path)} == {
         word.key[1] for word in description if word.key[0] == "namespace"
     }
-    machine.wait_until(lambda: set(kernel.facts().host.links) == {"lo", *expected}, f"the links {expected}", 5)
+    machine.wait_until(lambda: set(kernel.facts().host.links) == {"lo", *expected}, f"the links {expected}")

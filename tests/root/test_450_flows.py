@@ -12,7 +12,7 @@ import pytest
 from libnetwork_py import NetworkController, PortBinding, Sandbox
 from libnetwork_py.kernel.api import PortFlow
 from tests.root import machine
-from tests.root.api_lab import socket_in
+from tests.root.api_lab import PATIENCE, socket_in
 from tests.root.conntrack import fill
 from tests.root.kernel_lab import kernel
 
@@ -35,12 +35,13 @@ def of(host: str, *words: str) -> list[str]:
 
 def soon_none(host: str, *words: str) -> None:
     """Wait until nothing that mentions the words is remembered."""
-    machine.wait_until(lambda: not of(host, *words), f"{words} to be forgotten", 3)
+    machine.wait_until(lambda: not of(host, *words), f"{words} to be forgotten")
 
 
 @pytest.fixture
-def web(controller: NetworkController, outside: machine.Outside) -> Sandbox:
-    """A sandbox on a network of both families, with two published UDP ports, before an outside."""
+def web(host: str, controller: NetworkController, outside: machine.Outside) -> Sandbox:
+    """A sandbox on a network of both families, with two published UDP ports, before an outside; its host forwards for others too."""
+    machine.run_in(host, ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
     front = controller.create_network("front", subnets=["10.7.0.0/24", "fd00:7::/64"])
     sandbox = controller.create_sandbox("flows-web")
     sandbox.connect(front, name="web", ports=["8080:80/udp", "8081:81/udp"])
@@ -53,7 +54,7 @@ def client(outside: machine.Outside) -> Iterator[dict[int, socket.socket]]:
     sockets = {family: socket_in(outside.namespace, family, "udp") for family in FAMILIES}
     for family, sock in sockets.items():
         sock.bind((OUTSIDE[family], 5555))
-        sock.settimeout(3)
+        sock.settimeout(PATIENCE)
     yield sockets
     for sock in sockets.values():
         sock.close()
@@ -63,7 +64,7 @@ def server(sandbox: Sandbox, family: int, port: int) -> socket.socket:
     """A UDP socket of a sandbox."""
     sock = sandbox.socket(FAMILIES[family], socket.SOCK_DGRAM)
     sock.bind(("", port))
-    sock.settimeout(3)
+    sock.settimeout(PATIENCE)
     return sock
 
 
@@ -170,7 +171,7 @@ def test_a_new_owner_finds_an_address_forgotten(host: str, web: Sandbox, control
     with web.socket(FAMILIES[4], socket.SOCK_DGRAM) as asking:
         for number in range(5):
             asking.sendto(b"out", (OUTSIDE[4], 4444))
-            assert of(host, "dport=4444")
+            machine.wait_until(lambda: of(host, "dport=4444"), "the datagram to pass the host")
             web.disconnect(front)
             web.connect(front, name=f"next-{number}", addresses=["10.7.0.2", "fd00:7::2"])
             assert not of(host, "dport=4444")

@@ -8,7 +8,7 @@ import pytest
 
 from libnetwork_py import NetworkController, Sandbox
 from tests.root import machine
-from tests.root.api_lab import asks, at, of, serving
+from tests.root.api_lab import PATIENCE, asks, at, of, serving
 
 OUTSIDE = {4: "10.255.0.2", 6: "fd00:255::2"}
 HOST_SIDE = {4: "10.255.0.1", 6: "fd00:255::1"}
@@ -28,7 +28,7 @@ def web(host: str, controller: NetworkController, outside: machine.Outside) -> I
         yield sandbox
 
 
-def seen(outside: machine.Outside, family: int, within: float = 5) -> set[str | None]:
+def seen(outside: machine.Outside, family: int, within: float = PATIENCE) -> set[str | None]:
     """Whose address the server sees when the outside asks, over TCP and UDP."""
     return {asks(at(outside.namespace), HOST_SIDE[family], 8080, kind, within=within) for kind in ("tcp", "udp")}
 

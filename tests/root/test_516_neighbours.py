@@ -16,7 +16,7 @@ from attrs import frozen
 
 from libnetwork_py import Endpoint, Network, NetworkController, Sandbox
 from tests.root import machine
-from tests.root.api_lab import GRACE, asks, at, of, pings, serving
+from tests.root.api_lab import GRACE, PATIENCE, asks, at, of, pings, serving
 from tests.root.machine import Outside
 from tests.root.test_500_reachability import show_bridged_packets
 
@@ -47,13 +47,13 @@ class Site:
         """The network's bridge."""
         return f"br-{self.network.id[:12]}"
 
-    def answers(self, *, within: float = 5.0) -> bool:
+    def answers(self, *, within: float = PATIENCE) -> bool:
         """Whether the published port answers the outside, and the outside a sandbox."""
         with serving(of(self.web), 80):
             reached = asks(at(self.outside.namespace), self.outside.host_ipv4.ip, 8080, within=within) is not None
         return reached and pings(self.client, self.outside.ipv4.ip, within=within)
 
-    def neighbours_answer(self, *, within: float = 5.0) -> bool:
+    def neighbours_answer(self, *, within: float = PATIENCE) -> bool:
         """Whether sandboxes of one network reach each other."""
         return pings(self.client, self.endpoint.addresses[0], within=within)
 
@@ -238,7 +238,7 @@ def test_beside_ufw(site: Site, ufw: Ufw, br_netfilter: bool) -> None:
     (warning,) = (
         each
         for each in site.controller.info().warnings
-        if "table ip filter (chain FORWARD)" in each and "drops" in each
+        if each.startswith("table ip filter (chain FORWARD) drops forwarded packets")
     )
     for remedy in _remedies(warning):
         ufw(*shlex.split(remedy)[1:])

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from libnetwork_py import Conflict, Endpoint, InvalidParameter, Network, NetworkController, PortBinding, Sandbox
 from tests.root import machine
-from tests.root.api_lab import GRACE, asks, at, of, serving, socket_in
+from tests.root.api_lab import GRACE, PATIENCE, asks, at, of, serving, socket_in
 from tests.root.machine import Outside
 
 
@@ -25,7 +25,7 @@ class Shop:
     web: Sandbox
     endpoint: Endpoint
 
-    def from_outside(self, port: int, protocol: str = "tcp", *, family: int = 4, within: float = 5.0) -> str | None:
+    def from_outside(self, port: int, protocol: str = "tcp", *, family: int = 4, within: float = PATIENCE) -> str | None:
         """What the server saw of a client beyond the host."""
         target = self.outside.host_ipv4.ip if family == 4 else self.outside.host_ipv6.ip
         return asks(at(self.outside.namespace), target, port, protocol, within=within)
@@ -47,6 +47,13 @@ def test_from_the_outside(shop: Shop, protocol: str, family: int) -> None:
     """The outside reaches a published port, and the server sees the client's own address."""
     own = shop.outside.ipv4.ip if family == 4 else shop.outside.ipv6.ip
     assert shop.from_outside(8080, protocol, family=family) == str(own)
+
+
+def test_at_once(shop: Shop) -> None:
+    """The host can ask for IPv6 neighbours, with an address of the link that is valid already, as soon as the port is published."""
+    (bridge,) = machine.ip("-6", "addr", "show", "dev", f"br-{shop.network.id[:12]}", namespace=shop.host)
+    own = [each for each in bridge["addr_info"] if each["scope"] == "link" and not each.get("tentative")]
+    assert own, bridge
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
@@ -206,9 +213,9 @@ def test_many_ports_of_many_sandboxes(shop: Shop) -> None:
         with box.socket() as server:
             server.bind(("0.0.0.0", 8000))
             server.listen()
-            server.settimeout(5)
+            server.settimeout(PATIENCE)
             with socket_in(shop.outside.namespace) as client:
-                client.settimeout(5)
+                client.settimeout(PATIENCE)
                 client.connect((str(shop.outside.host_ipv4.ip), 9400 + number))
                 connection, _ = server.accept()
                 with connection:

@@ -191,6 +191,25 @@ def _gateway_addresses(network: NetworkRecord, options: BridgeOptions) -> Iterat
             address = ipaddress.ip_interface(f"{subnet.gateway}/{subnet.subnet.prefixlen}")
             if str(address) not in network.decided.get(ADDRESSES, "").split():
                 yield Address(HOST, options.name, address)
+    addresses = [ipaddress.ip_interface(each).ip for each in network.decided.get(ADDRESSES, "").split()]
+    addresses += [subnet.gateway for subnet in network.subnets if subnet.gateway]
+    if _routes_ipv6(network, options) and not any(each.version == 6 and each.is_link_local for each in addresses):
+        yield Address(HOST, options.name, _link_local(_bridge_mac(network.id)))
+
+
+def _link_local(mac: MacAddress) -> ipaddress.IPv6Interface:
+    """Return the address that the kernel would form (RFC 4291, appendix A), to be given without duplicate detection.
+
+    With it the host asks for the neighbours that it forwards to (``ndisc_send_ns`` in net/ipv6/ndisc.c). The kernel's own is fit for use
+    1-2 s after the first sandbox came: until then nothing from outside would reach a sandbox, and the first connection could fail.
+    """
+    octets = mac.packed
+    ending = bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
+    return ipaddress.IPv6Interface((int.from_bytes(b"\xfe\x80" + bytes(6) + ending), 64))
+
+
+def _routes_ipv6(network: NetworkRecord, options: BridgeOptions) -> bool:
+    return 6 in network.families and options.modes[6] != "isolated"
 
 
 def _has_address(family: Family, options: BridgeOptions) -> bool:
@@ -201,7 +220,7 @@ def _sysctls(network: NetworkRecord, options: BridgeOptions, context: Context) -
     def setting(name: str, value: str) -> Sysctl:
         return Sysctl(HOST, name, value, link=options.name, restore=network.decided.get(f"{SETTING}{name}"))
 
-    ipv6 = 6 in network.families and options.modes[6] != "isolated"
+    ipv6 = _routes_ipv6(network, options)
     # Turning it off would take addresses that somebody else gave the bridge; below its least MTU there is no IPv6 to turn off.
     if ipv6 or (ADOPTED not in network.decided and not 0 < options.mtu < MTU_MIN_IPV6):
         yield setting("ipv6.conf.{}.disable_ipv6", "0" if ipv6 else "1")
