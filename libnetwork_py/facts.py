@@ -84,10 +84,14 @@ class NamespaceFacts:
 
 @frozen
 class TableFact:
-    """One table of the packet filter: how many rules each chain has, and the keys (and values) of each set."""
+    """One table of the packet filter: how many rules each chain has, and the keys (and values) of each set.
+
+    ``strange``: chain → place, from 1, of the first of as many rules that is not as the table was described when it was looked for.
+    """
 
     chains: Mapping[str, int]
     sets: Mapping[str, Mapping[tuple[object, ...], object]]
+    strange: Mapping[str, int] = field(factory=dict)
 
 
 @frozen
@@ -223,6 +227,9 @@ def _table_difference(word: Table, facts: Facts) -> str | None:
     for chain in word.chains:
         if table.chains.get(chain.name) != len(chain.rules):
             return f"chain {chain.name} has {table.chains.get(chain.name, 'no')} rules instead of {len(chain.rules)}"
+        if chain.name in table.strange:
+            place = table.strange[chain.name]
+            return f"rule {place} of chain {chain.name} is another than `{chain.rules[place - 1].text}`"
     gone = [decl.name for decl in word.sets if decl.name not in table.sets]
     return f"lacks the sets {', '.join(gone)}" if gone else None
 

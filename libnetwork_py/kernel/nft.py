@@ -1,20 +1,19 @@
 """Tables and elements of the packet filter: loaded in one atomic batch each, as netlink, without ``nft``.
 
-Division of labour: here words become messages and a change becomes one batch; `nft_atoms` knows how one key or value is laid out;
-`nft_facts` reads tables back. Attribute numbers of rules come from pyroute2's message classes; elements are encoded by hand,
-because so a thousand ports are loaded in the time that the classes need for a hundred.
+Division of labour: here words become messages and a change becomes one batch; `nft_atoms` knows how one key or value is laid out,
+`nft_rules` how a rule is; `nft_facts` reads tables back. All is encoded by hand, because so a thousand ports are loaded in the time
+that pyroute2's message classes need for a hundred.
 
-May import: nft_atoms, nft_facts, transport, desired, nftables, types, errors.
+May import: nft_atoms, nft_facts, nft_rules, transport, desired, nftables, types, errors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 
 from ..desired import Element, Table
 from ..errors import NotFound
-from ..nftables import Chain, Expression, Rule, SetDecl
+from ..nftables import Chain, Rule, SetDecl
 from .nft_atoms import (
     DATA_VERDICT,
     DELSETELEM,
@@ -25,7 +24,6 @@ from .nft_atoms import (
     NEWSETELEM,
     NEWTABLE,
     NFT,
-    NFTA_DATA_VALUE,
     SIZES,
     attribute,
     be32,
@@ -35,9 +33,9 @@ from .nft_atoms import (
     nested,
     set_type,
     text,
-    verdict,
 )
 from .nft_facts import message, snapshot, tables
+from .nft_rules import expressions
 from .transport import Transport
 
 __all__ = ["load", "snapshot", "tables"]
@@ -89,7 +87,7 @@ def _table_of(word: Table | Element) -> str:
 def _present(transport: Transport, elements: Iterable[Element]) -> list[Element]:
     """Those of the elements that the kernel still has. Asked only after a removal was refused, which undid the whole batch."""
     words = list(elements)
-    facts = snapshot(transport, {word.table for word in words})
+    facts = snapshot(transport, {word.table: None for word in words})
     return [
         word for word in words if word.table in facts and word.fields in facts[word.table].sets.get(word.set.name, {})
     ]
@@ -182,29 +180,5 @@ def _chain(table: str, chain: Chain) -> bytes:
 
 
 def _rule(table: str, chain: Chain, rule: Rule) -> bytes:
-    body = text(1, table) + text(2, chain.name) + nested(4, *(_expression(each) for each in rule.expressions))
+    body = text(1, table) + text(2, chain.name) + expressions(rule)
     return message(NFT | NEWRULE, _NLM_F_CREATE | _NLM_F_APPEND, body)
-
-
-def _expression(expression: Expression) -> bytes:
-    numbers = _attribute_numbers(expression.name) if expression.attributes else {}
-    attributes = dict(expression.attributes)
-    body = []
-    if (code := attributes.pop("verdict", None)) is not None:
-        body.append(verdict(numbers["data"], int(code), str(attributes.pop("chain", ""))))
-    for name, value in attributes.items():
-        if isinstance(value, bytes):
-            body.append(nested(numbers[name], attribute(NFTA_DATA_VALUE, value)))
-        else:
-            body.append(be32(numbers[name], value) if isinstance(value, int) else text(numbers[name], value))
-    return nested(1, text(1, expression.name), nested(2, *body))
-
-
-@cache
-def _attribute_numbers(expression: str) -> dict[str, int]:
-    """Attribute name in lower case, without prefix, to its number in ``linux/netfilter/nf_tables.h``."""
-    from pyroute2.netlink.nfnetlink import nftsocket  # noqa: PLC0415 (0.1 s; only rules need it)
-
-    declared = getattr(nftsocket.nft_rule_msg.nft_expr, f"nft_{expression}").nla_map
-    prefix = f"NFTA_{expression.upper()}_"
-    return {name.removeprefix(prefix).lower(): number for number, (name, _) in enumerate(declared)}

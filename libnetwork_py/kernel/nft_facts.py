@@ -3,20 +3,21 @@
 Division of labour: asks the kernel for lists and turns them into `TableFact`; elements come back as the very atoms that a
 description says, so that `facts.compare` can compare them.
 
-May import: nft_atoms, transport, facts, nftables, types, errors.
+May import: nft_atoms, nft_rules, transport, desired, facts, nftables, types, errors.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import frozen
 
+from ..desired import Table
 from ..errors import NotFound
 from ..facts import TableFact
 from ..nftables import Atom, KeyType
-from . import nft_atoms
+from . import nft_atoms, nft_rules
 from .nft_atoms import (
     GETCHAIN,
     GETRULE,
@@ -60,16 +61,21 @@ def tables(transport: Transport) -> list[tuple[str, str]]:
     return found
 
 
-def snapshot(transport: Transport, names: Iterable[str]) -> dict[str, TableFact]:
-    """Return what is in the ``inet`` tables of these names; a table that is not there is absent."""
+def snapshot(transport: Transport, wanted: Mapping[str, Table | None]) -> dict[str, TableFact]:
+    """Return what is in the ``inet`` tables of these names, and what is strange in it where a description is given.
+
+    A table that is not there is absent.
+    """
     present = {name for family, name in tables(transport) if family == "inet"}
     facts: dict[str, TableFact] = {}
-    for name in dict.fromkeys(names):
+    for name, table in wanted.items():
         if name not in present:
             continue
         try:
             sets = {found.name: _elements(transport, name, found) for found in _sets(transport, name)}
-            facts[name] = TableFact(_chains(transport, name), sets)
+            rules = _rules(transport, name)
+            counts = {chain: len(shown) for chain, shown in rules.items()}
+            facts[name] = TableFact(counts, sets, _strange(table, rules) if table else {})
         except NotFound:  # gone since the list was read
             continue
     return facts
@@ -103,15 +109,26 @@ def _number(data: bytes, wanted: int) -> int:
     return int.from_bytes(_payload(data, wanted), "big")
 
 
-def _chains(transport: Transport, table: str) -> dict[str, int]:
-    chains: dict[str, int] = {}
+def _rules(transport: Transport, table: str) -> dict[str, list[bytes]]:
+    """The attributes of each rule by chain, in order."""
+    chains: dict[str, list[bytes]] = {}
     for _, payload in _dump(transport, GETCHAIN, text(_CHAIN_TABLE, table)):
         if _text(payload, _CHAIN_TABLE) == table:
-            chains[_text(payload, _CHAIN_NAME)] = 0
+            chains[_text(payload, _CHAIN_NAME)] = []
     for _, payload in _dump(transport, GETRULE, text(_RULE_TABLE, table)):
         if _text(payload, _RULE_TABLE) == table and _text(payload, _RULE_CHAIN) in chains:
-            chains[_text(payload, _RULE_CHAIN)] += 1
+            chains[_text(payload, _RULE_CHAIN)].append(payload)
     return chains
+
+
+def _strange(table: Table, shown: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
+    """The first rule of each chain that is another than described, where there are as many as described."""
+    found = {
+        chain.name: nft_rules.strange(chain.rules, shown[chain.name])
+        for chain in table.chains
+        if len(chain.rules) == len(shown.get(chain.name, ()))
+    }
+    return {chain: place for chain, place in found.items() if place}
 
 
 def _sets(transport: Transport, table: str) -> list[_Set]:

@@ -59,15 +59,15 @@ def take(sockets: Sockets, namespaces: Iterable[str], words: Iterable[Word]) -> 
 
 
 def _tables(sockets: Sockets, words: Iterable[Word]) -> dict[tuple[str, str], TableFact]:
-    wanted: dict[str, dict[str, None]] = defaultdict(dict)
+    wanted: dict[str, dict[str, Table | None]] = defaultdict(dict)
     for word in words:
         if isinstance(word, Table):
-            wanted[word.namespace][word.name] = None
+            wanted[word.namespace][word.name] = word
         elif isinstance(word, Element):
-            wanted[word.namespace][word.table] = None
+            wanted[word.namespace].setdefault(word.table, None)
     found: dict[tuple[str, str], TableFact] = {}
     for path, names in wanted.items():
-        from . import nft  # noqa: PLC0415 (imports pyroute2)
+        from . import nft  # noqa: PLC0415 (needed by few)
 
         try:
             transport = sockets.host(NETLINK_NETFILTER) if path == HOST else sockets.inside(path, NETLINK_NETFILTER)

@@ -113,7 +113,7 @@ def _run(operate: Callable[[NetworkController], object]) -> Any:
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(_world(controller, kernel)))
     thread.start()
-    thread.join(20)
+    thread.join(120)
     assert found, "another thread could not look"
     return found[0]
 

@@ -221,7 +221,7 @@ def at(namespace: str) -> Callable[[int, str], socket.socket]:
 
 
 def python(
-    program: str, *arguments: object, timeout: float = 30, check: bool = True
+    program: str, *arguments: object, timeout: float = 120, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run a Python program in a process of its own and return it finished."""
     with started(program, *arguments) as process:

@@ -40,7 +40,7 @@ HOST_SYSCTLS = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
 SANDBOX_SYSCTLS = ("ipv4/ip_default_ttl", "ipv6/conf/default/disable_ipv6")
 TOOLS = f"""
 ip -j -d addr; echo; ip -j route; echo; ip -j -6 route; echo
-cd /proc/sys/net; cat {" ".join((*HOST_SYSCTLS, *SANDBOX_SYSCTLS))}; cat ipv6/conf/[be]*/disable_ipv6 2>&-; true
+cd /proc/sys/net; cat {" ".join((*HOST_SYSCTLS, *SANDBOX_SYSCTLS))}; cat ipv6/conf/[be]*/disable_ipv6 ipv4/conf/[be]*/arp_ignore 2>&-; true
 """
 
 KERNEL_POINTS = ("netlink", "sysctl", "make namespace", "name namespace", "remove namespace")
@@ -118,6 +118,20 @@ def _exchange(lab: Lab) -> None:
         lab.network(3, internal=True)
 
 
+def _update_network(lab: Lab) -> None:
+    options = {"com.docker.network.driver.mtu": 1400, "com.docker.network.bridge.enable_icc": False}
+    lab.network().update(options=options, labels={"stage": "two"}, routes=["192.0.2.0/24 via 10.91.0.9"])
+
+
+def _update_endpoint(lab: Lab) -> None:
+    lab.endpoint().update(
+        aliases=["shop"],
+        labels={"stage": "two"},
+        routes=["198.51.100.0/24 via 10.91.0.9", "2001:db8::/64 via fd00:91::9"],
+        sysctls={"net.ipv4.conf.IFNAME.arp_ignore": 1},
+    )
+
+
 def delete_everything(controller: NetworkController) -> None:
     """Delete every sandbox and network, as one operation."""
     with controller.batch():
@@ -177,9 +191,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "delete network by force": Operation(_two_networks, lambda lab: lab.network().delete(force=True)),
     "prune": Operation(lambda lab: (lab.connect(), lab.network(2)), lambda lab: lab.controller.prune()),
     "refresh": Operation(Lab.sandbox, lambda lab: lab.sandbox().refresh(sysctls={"net.ipv4.ip_default_ttl": 33})),
-    "update network": Operation(
-        _two_networks, lambda lab: lab.network().update(options={"com.docker.network.driver.mtu": 1400})
-    ),
+    "update network": Operation(_two_networks, _update_network),
+    "update endpoint": Operation(_two_networks, _update_endpoint),
     "rename": Operation(Lab.connect, lambda lab: lab.sandbox().rename(f"{lab.tag}-other")),
     "repair": Operation(_harmed, lambda lab: lab.controller.reconcile()),
     "batch": Operation(_nothing, _batch),
@@ -332,6 +345,9 @@ def told(controller: NetworkController, tag: str) -> dict[str, Any]:
             "subnets": [*map(str, network.subnets)],
             "gateways": [*map(str, network.gateways)],
             "internal": network.internal,
+            "options": dict(network.options),
+            "labels": dict(network.labels),
+            "routes": [*map(str, network.routes)],
             "endpoints": [_told_endpoint(each, names) for each in network.endpoints()],
         }
         for network in controller.networks()
@@ -351,7 +367,8 @@ def told(controller: NetworkController, tag: str) -> dict[str, Any]:
 
 def _told_endpoint(endpoint: Any, names: Mapping[str, str]) -> list[Any]:
     where = names[endpoint.sandbox_id] if endpoint.sandbox_id else None
-    return [endpoint.name, where, endpoint.interface, *map(str, (*endpoint.addresses, endpoint.mac, *endpoint.ports))]
+    more = (*endpoint.addresses, endpoint.mac, *endpoint.ports, *endpoint.routes, *endpoint.aliases)
+    return [endpoint.name, where, endpoint.interface, dict(endpoint.labels), *map(str, more)]
 
 
 # points

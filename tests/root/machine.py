@@ -54,7 +54,7 @@ def run_in(namespace: str, argv: Sequence[object], **options: Any) -> subprocess
     """
     inside = [*world.entering(namespace), *map(str, argv)]
     check = options.pop("check", True)
-    options = {"text": True, "capture_output": True, "timeout": 30} | options
+    options = {"text": True, "capture_output": True, "timeout": 120} | options
     done: subprocess.CompletedProcess[str] = subprocess.run(inside, check=False, **options)
     assert not check or done.returncode == 0, (
         f"{' '.join(inside)}: status {done.returncode}\n{done.stdout}{done.stderr}"

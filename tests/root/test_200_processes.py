@@ -58,7 +58,7 @@ def entries(directory: str) -> list[str]:
 
 def output(process: subprocess.Popen[Any]) -> str:
     """What a process prints, once it has ended well."""
-    text: str = process.communicate(timeout=20)[0]
+    text: str = process.communicate(timeout=120)[0]
     assert process.returncode == 0, text
     return text
 

@@ -64,7 +64,7 @@ def listed(namespace: str) -> str:
 
 def differences(transport: Transport, words: Iterable[Table | Element]) -> bool:
     """Whether a snapshot differs from what should be."""
-    found = nft.snapshot(transport, ["ours"])
+    found = nft.snapshot(transport, {"ours": TABLE})
     return bool(compare(words, Facts(tables={("", name): fact for name, fact in found.items()})))
 
 
@@ -86,7 +86,7 @@ def test_snapshot_returns_what_was_loaded(transport: Transport) -> None:
     words = some()
     nft.load(transport, [TABLE, *words], [])
     assert not differences(transport, [TABLE, *words])
-    found = nft.snapshot(transport, ["ours", "nobody's"])
+    found = nft.snapshot(transport, {"ours": TABLE, "nobody's": None})
     assert set(found) == {"ours"}
     assert sum(len(elements) for elements in found["ours"].sets.values()) == len(words)
     nft.load(transport, [], [words[0]])
@@ -100,9 +100,9 @@ def test_plain_interval_sets_come_back_as_networks(transport: Transport) -> None
     keys = [ip_address(text) if "/" not in text else ip_network(text) for text in texts]
     words = [Element("", "plain", decl, (key,), (ip_address("192.0.2.1"),)) for key in keys]
     nft.load(transport, [Table("", "plain", (decl,), ()), *words], [])
-    assert set(nft.snapshot(transport, ["plain"])["plain"].sets["nets"]) == {(key,) for key in keys}
+    assert set(nft.snapshot(transport, {"plain": None})["plain"].sets["nets"]) == {(key,) for key in keys}
     nft.load(transport, [], words[:2])
-    assert set(nft.snapshot(transport, ["plain"])["plain"].sets["nets"]) == {(key,) for key in keys[2:]}
+    assert set(nft.snapshot(transport, {"plain": None})["plain"].sets["nets"]) == {(key,) for key in keys[2:]}
 
 
 def test_one_bad_word_and_nothing_happens(transport: Transport, host: str) -> None:
@@ -140,7 +140,7 @@ def test_removing_what_is_gone_is_no_error(transport: Transport, host: str) -> N
     nft.load(transport, [], words[:7])
     extra = Element("", "ours", BRIDGES, ("br9",))
     nft.load(transport, [extra], words)
-    assert nft.snapshot(transport, ["ours"])["ours"].sets["bridges"] == {("br9",): None}
+    assert nft.snapshot(transport, {"ours": None})["ours"].sets["bridges"] == {("br9",): None}
     nft.load(transport, [], [TABLE, extra])
     nft.load(transport, [], [TABLE])
     nft.load(transport, [], words)

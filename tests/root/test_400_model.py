@@ -20,7 +20,7 @@ def test_the_ten_line_program(host: str) -> None:
         client = controller.create_sandbox("ten-client")
         address = web.connect(front, ports=["8080:80"]).addresses[0]
         client.connect(front)
-        client.run(["ping", "-c", "1", str(address)], check=True, capture_output=True, timeout=20)
+        client.run(["ping", "-c", "1", str(address)], check=True, capture_output=True, timeout=120)
         keys = [Path(web.key), Path(client.key)]
         assert all(key.exists() for key in keys)
     assert not any(key.exists() for key in keys)

@@ -529,6 +529,6 @@ with NetworkController.temporary(host=sys.argv[1]) as controller:
     halves = [str(each) for each in controller.sandboxes() if len(each.interfaces()) != 1 + len(each.endpoints())]
     print(interrupted > 0, not report, halves, report)
 """
-    done = python(program, scene.host, timeout=40)
+    done = python(program, scene.host, timeout=120)
     assert done.stdout.startswith("True True []"), done.stdout + done.stderr
     assert "Error" not in done.stderr

@@ -126,7 +126,7 @@ def test_the_hosts_own_sandbox(controller: NetworkController, host: str, by: str
     front = controller.create_network("front")
     box = controller.create_sandbox("the-host", netns="host" if by == "name" else host)
     assert {each.name for each in box.interfaces()} == set(machine.links(host))
-    inside = box.run(["readlink", "/proc/self/ns/net"], capture_output=True, text=True, timeout=20).stdout.strip()
+    inside = box.run(["readlink", "/proc/self/ns/net"], capture_output=True, text=True, timeout=120).stdout.strip()
     assert inside == f"net:[{os.stat(host).st_ino}]"  # noqa: PTH116
     with pytest.raises(Forbidden) as caught:
         box.connect(front)

@@ -264,7 +264,7 @@ def dockerd() -> Iterator[str]:
     try:
         yield str(machine.NAMESPACES / f"peer-docker{environment['PEER_TAG']}")
     finally:
-        subprocess.run(stop, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=60)
+        subprocess.run(stop, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=120)
         for name in ("docker-data", "run"):
             shutil.rmtree(f"/opt/peers/{name}{environment['PEER_TAG']}", ignore_errors=True)
 

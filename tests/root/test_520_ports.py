@@ -25,7 +25,9 @@ class Shop:
     web: Sandbox
     endpoint: Endpoint
 
-    def from_outside(self, port: int, protocol: str = "tcp", *, family: int = 4, within: float = PATIENCE) -> str | None:
+    def from_outside(
+        self, port: int, protocol: str = "tcp", *, family: int = 4, within: float = PATIENCE
+    ) -> str | None:
         """What the server saw of a client beyond the host."""
         target = self.outside.host_ipv4.ip if family == 4 else self.outside.host_ipv6.ip
         return asks(at(self.outside.namespace), target, port, protocol, within=within)

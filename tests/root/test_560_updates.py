@@ -50,7 +50,7 @@ def pinging(box: Sandbox, address: object) -> Iterator[None]:
                 process.stdout.readline()
         finally:
             process.send_signal(2)
-            out, _ = process.communicate(timeout=20)
+            out, _ = process.communicate(timeout=120)
     found = re.search(r"(\d+) packets transmitted, (\d+) received", out)
     assert found, out
     assert int(found[1]) - int(found[2]) <= 1, out  # the last one may still be on its way

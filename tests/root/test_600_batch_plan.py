@@ -138,7 +138,7 @@ def test_batches_do_not_nest(controller: NetworkController) -> None:
         with pytest.raises(Conflict) as early:
             box.run(["true"])
         assert early.value.code == "not_made_yet"
-    assert box.run(["true"], timeout=20).returncode == 0
+    assert box.run(["true"], timeout=120).returncode == 0
 
 
 def test_another_thread_waits_for_a_batch(controller: NetworkController) -> None:
@@ -149,7 +149,7 @@ def test_another_thread_waits_for_a_batch(controller: NetworkController) -> None
         controller.create_network("front")
         other.start()
         _ = 1 // 0
-    other.join(20)
+    other.join(120)
     assert made == ["other"] == [each.name for each in controller.networks()]
 
 

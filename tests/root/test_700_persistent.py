@@ -155,7 +155,7 @@ def _finish(workers: Sequence[subprocess.Popen[str]]) -> list[tuple[str, str, in
         assert worker.stdin is not None
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    outputs = [worker.communicate(timeout=50) for worker in workers]
+    outputs = [worker.communicate(timeout=120) for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * len(workers), outputs
     return [made for out, _ in outputs for made in json.loads(out)]
 

@@ -45,7 +45,7 @@ def test_close_takes_everything(host: str, theirs: str) -> None:
     front = controller.create_network("front", ipv6=True)
     box = controller.create_sandbox("closed")
     box.connect(front, ports="8080:80")
-    box.run(["true"], timeout=20)
+    box.run(["true"], timeout=120)
     adopted = controller.create_sandbox("adopted", netns=theirs)
     adopted.connect(front)
     key = Path(box.key)
@@ -142,7 +142,7 @@ def test_a_living_controller_is_not_swept(host: str) -> None:
             "import sys; from libnetwork_py import NetworkController\nwith NetworkController.temporary(host=sys.argv[1]) as c: c.prune()",
             host,
         ) as other:
-            out, err = other.communicate(timeout=30)
+            out, err = other.communicate(timeout=120)
             assert other.returncode == 0, out + err
         assert Path(box.key).exists()
         assert not mine.reconcile(repair=False)

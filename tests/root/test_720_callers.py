@@ -33,7 +33,7 @@ def test_in_a_running_event_loop(host: str) -> None:
                 endpoints = [box.connect(front) for box in boxes]
             assert (
                 boxes[0]
-                .run(["ping", "-c1", "-W5", str(endpoints[1].addresses[0])], capture_output=True, timeout=20)
+                .run(["ping", "-c1", "-W5", str(endpoints[1].addresses[0])], capture_output=True, timeout=120)
                 .returncode
                 == 0
             )
@@ -88,7 +88,7 @@ def test_threads_race_for_one_name(controller: NetworkController) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert sorted(outcomes) == ["made"] + ["name_taken"] * 7
 
 
@@ -121,7 +121,7 @@ def test_after_fork(controller: NetworkController, host: str) -> None:
     def child() -> None:
         other = controller.create_sandbox("childs")
         assert other.connect(front, ports="8081:80").addresses[0] == address + 1
-        assert other.run(["ping", "-c1", "-W5", str(address)], capture_output=True, timeout=20).returncode == 0
+        assert other.run(["ping", "-c1", "-W5", str(address)], capture_output=True, timeout=120).returncode == 0
         assert sorted(each.name for each in other.interfaces()) == ["eth0", "lo"]
         with pytest.raises(Conflict):
             other.endpoints()[0].publish("8080:81")
@@ -167,7 +167,7 @@ def test_fork_while_other_threads_work(controller: NetworkController) -> None:
             in_child(lambda number=number: controller.create_network(f"forked{number}"))  # type: ignore[misc]
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(120)
     assert [each.name for each in controller.networks()] == [f"forked{number}" for number in range(4)]
     assert not controller.reconcile(repair=False)
 

@@ -108,7 +108,7 @@ def test_closed_from_another_thread(controller: NetworkController, what: str) ->
     reader.join(0.05)
     assert reader.is_alive()
     (events if what == "iterator" else controller).close()
-    reader.join(10)
+    reader.join(120)
     assert not reader.is_alive()
     assert seen == []
 
@@ -131,7 +131,7 @@ def test_events_of_another_process(persistent: NetworkController, host: str, tmp
         tmp_path / "state",
         host,
     )
-    reader.join(10)
+    reader.join(120)
     events.close()
     assert seen == ["theirs"]
 

@@ -28,7 +28,7 @@ address = web.connect(front, ports=['8080:80']).addresses[0]
 own = client.connect(front).addresses[0]
 """,
     """
-client.run(['ping', '-c', '1', '-W', '5', str(address)], check=True, capture_output=True, timeout=20).returncode
+client.run(['ping', '-c', '1', '-W', '5', str(address)], check=True, capture_output=True, timeout=120).returncode
 """,
     """
 server = web.socket()
@@ -68,7 +68,7 @@ def test_a_notebook(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "JUPYTER_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.format(host=host)) for cell in CELLS])
-    nbclient.NotebookClient(book, timeout=60, kernel_name="python3").execute()
+    nbclient.NotebookClient(book, timeout=120, kernel_name="python3").execute()
     said = [output["data"]["text/plain"] for cell in book.cells for output in cell.outputs if "data" in output]
     assert said[:2] == ["0", "True"]
     assert said[2].startswith("<Network back bridge 172.18")

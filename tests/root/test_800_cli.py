@@ -115,6 +115,6 @@ def test_errors_end_with_their_categorys_status(run: Run, web: str) -> None:
 def test_a_reader_that_goes_away_is_no_traceback(run: Run, web: str, host: str, state: Path) -> None:
     """``events | head`` ends quietly when its reader has read enough."""
     command = f"{sys.executable} -m libnetwork_py --state-dir {state} --host {host} events --since 0 -n 4 | head -n 1"
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.split()[1:3] == ["network", "created"]
     assert done.stderr == ""

@@ -49,7 +49,7 @@ def test_a_process_that_waits_for_one_that_is_killed_recovers_and_goes_on(host: 
                 waiting.join(0.05)
                 assert waiting.is_alive(), "the other process has the lock"
                 process.kill()
-                waiting.join(20)
+                waiting.join(120)
                 assert not waiting.is_alive()
             lab.sandbox("web").delete()
             assert not controller.reconcile(repair=False)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from libnetwork_py.errors import InvalidParameter
 from libnetwork_py.firewall.table import HOME, PORTS, WITHIN
-from libnetwork_py.kernel import nft_atoms, nft_facts
+from libnetwork_py.kernel import nft_atoms, nft_facts, nft_rules
 from libnetwork_py.nftables import Atom, SetDecl
 
 ADDRESSES4, ADDRESSES6 = st.ip_addresses(v=4), st.ip_addresses(v=6)
@@ -27,6 +27,12 @@ def test_constants_are_pyroute2s() -> None:
     types = {"ifname": "IFNAME", "nf_proto": "NFPROTO", "ipv4_addr": "IPADDR", "ipv6_addr": "IP6ADDR"}
     types |= {"inet_proto": "INET_PROTOCOL", "inet_service": "INET_SERVICE"}
     assert {kind: getattr(nftsocket, f"DATA_TYPE_{name}") for kind, name in types.items()} == nft_atoms._TYPES
+    for name, numbers in nft_rules.NUMBERS.items():
+        declared = getattr(nftsocket.nft_rule_msg.nft_expr, f"nft_{name}").nla_map if numbers else ()
+        known = {
+            full.removeprefix(f"NFTA_{name.upper()}_").lower(): number for number, (full, _) in enumerate(declared)
+        }
+        assert numbers.items() <= known.items(), name
     assert (nft_atoms.INET, nft_atoms.NFT) == (nftsocket.NFPROTO_INET, nftsocket.NFNL_SUBSYS_NFTABLES << 8)
 
 

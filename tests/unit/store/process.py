@@ -58,5 +58,5 @@ def ended(processes: Sequence[subprocess.Popen[str]]) -> list[int]:
 def finished(script: str, path: Path) -> tuple[int, str]:
     """Run a script to its end and return its exit status and what it said."""
     with started(script, path) as process:
-        said, _ = process.communicate(timeout=50)
+        said, _ = process.communicate(timeout=120)
         return process.returncode, said
