@@ -81,8 +81,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run if it left anything, or one of its workers did."""
     before = _before.pop("session", None)
     left = _left(machine.traces, before) if before else {}
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["left"] = str(dict(left)) if left else ""
+    output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left"] = str(dict(left)) if left else ""
     found = [*_left_by_workers, *([str(dict(left))] if left else [])]
     if found:
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")

@@ -89,6 +89,7 @@ class LinuxKernel:
         self._flows.settle(change)
         application = Application(self._sockets, change)
         with self._turn():
+            self._reaper.spare(change)
             try:
                 application.run()
                 self._reaper.watch(change)
@@ -100,6 +101,7 @@ class LinuxKernel:
 
     def _settle(self, application: Application, interrupt: BaseException) -> None:
         """Undo an interrupted change, by what the machine looks like: nobody knows where it was interrupted, or its undoing."""
+        self._reaper.spare(application.reverse)
         last = Job(lambda: enforce(self._sockets, application.reverse))
         self._opener.start(last)
         last.settle()
@@ -117,8 +119,10 @@ class LinuxKernel:
 
     def enforce(self, change: Change) -> None:
         """Make a change as far as it goes; see `Kernel.enforce`."""
-        self._do(lambda: enforce(self._sockets, change))
-        self._reaper.watch(change)
+        with self._turn():
+            self._reaper.spare(change)
+            self._do(lambda: enforce(self._sockets, change))
+            self._reaper.watch(change)
 
     def facts(self, namespaces: Iterable[str] = (), *, words: Iterable[Word] = ()) -> Facts:
         """Take a snapshot; see `Kernel.facts`."""

@@ -2,7 +2,8 @@
 
 A dropped namespace is taken apart by the kernel some milliseconds later, and the pairs into it go with it. Unless somebody is still
 inside: a process, an open socket. Then the namespace lives on without a name, and its interface would go on answering for an address
-that the next sandbox gets. So the outer ends are watched after each drop, and those that stay are deleted.
+that the next sandbox gets. So the outer ends are watched after each drop, and those that stay are deleted. Names are watched: who
+makes a link of such a name anew, because a deletion is undone or an endpoint moved, tells `spare` before.
 
 May import: workers, stack, messages, desired, errors.
 """
@@ -48,12 +49,21 @@ class Reaper:
         if not dropped:
             return
         names = {word.name for word in change.remove if isinstance(word, Veth) and _held_by(word, dropped)}
+        names -= _made(change)
         self._forget_after_fork()
         with self._lock:
             self._names |= names
             if self._names and self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="libnetwork_py reaper", daemon=True)
                 self._thread.start()
+
+    def spare(self, change: Change) -> None:
+        """Watch no longer what a change makes; call it before, and let no look of the reaper's come between."""
+        if self._names:
+            self._forget_after_fork()
+            made = _made(change)
+            with self._lock:
+                self._names -= made
 
     def drain(self) -> None:
         """Return when every pair that is watched is gone."""
@@ -103,12 +113,18 @@ class Reaper:
 
     def _end(self, names: Iterable[str]) -> None:
         def delete() -> list[str]:
-            for name in names:
+            with self._lock:
+                still = self._names.intersection(names)
+            for name in still:
                 self._sockets.host().send([messages.delete_link(name)])  # gone meanwhile is as good
             return []
 
         with suppress(LibnetworkError):
             self._run(delete)
+
+
+def _made(change: Change) -> set[str]:
+    return {word.name for word in change.make if isinstance(word, Veth) and word.namespace == HOST}
 
 
 def _held_by(word: Veth, dropped: set[str]) -> bool:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from libnetwork_py import NetworkController, Sandbox
+from libnetwork_py.errors import Unavailable
+from libnetwork_py.kernel.reaper import STALL
+from libnetwork_py.store import sqlite
 from tests.root import machine
 
 
@@ -53,3 +59,41 @@ def test_closing_waits_for_it(host: str) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize("how", ["moved", "taken back"])
+def test_a_link_that_is_made_anew_stays(host: str, controller: NetworkController, how: str) -> None:
+    """An endpoint that leaves a sandbox for another while the first is deleted keeps its new interface; so does one whose sandbox stays."""
+    network = controller.create_network("front")
+    first, second = controller.create_sandbox("stays-first"), controller.create_sandbox("stays-second")
+    endpoint = first.connect(network)
+    with first.popen(["sleep", "60"]) as process:
+        try:
+            if how == "moved":
+                with controller.batch():
+                    endpoint.leave()
+                    first.delete()
+                    endpoint.join(second)
+            else:
+                with pytest.raises(Unavailable), failing_disk():
+                    first.delete()
+            time.sleep(3 * STALL)
+            assert not controller.reconcile(repair=False)
+            assert len(veths(host)) == 1
+        finally:
+            process.kill()
+
+
+@contextmanager
+def failing_disk() -> Iterator[None]:
+    """Every commit after the first fails: an operation's intent is kept, its end is not."""
+    commits: list[str] = []
+
+    def fail(label: str) -> None:
+        commits.append(label)
+        if label == "before commit" and len(commits) > 2:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite, "checkpoint", fail)
+        yield
