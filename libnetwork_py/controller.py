@@ -411,6 +411,7 @@ def _env(identity: Identity, store: Store, kernel: Kernel, config: ControllerCon
     from .drivers.api import NetworkDriver
     from .firewall.table import TABLE_PREFIX, table
     from .ipam.api import IpamDriver
+    from .lifecycle import files
     from .plugins.registry import Registry
     from .ports.reservations import Reservations
 
@@ -422,8 +423,8 @@ def _env(identity: Identity, store: Store, kernel: Kernel, config: ControllerCon
         ipams.register("default", DefaultIpam(config.address_pools))
     ports = Reservations(partial(kernel.sockets, HOST), *_free_ports(kernel))
     ours = table(HOST, f"{TABLE_PREFIX}{identity.id[:8]}")
-    files = directory / "netns" if directory is not None and kernel.privilege == "user" else Path("/etc/netns")
-    return Env(identity.id, store, kernel, drivers, ipams, ports, ours, config, files)
+    place = directory / "netns" if directory is not None and kernel.privilege == "user" else files.DIRECTORY
+    return Env(identity.id, store, kernel, drivers, ipams, ports, ours, config, place)
 
 
 def _free_ports(kernel: Kernel) -> tuple[range, frozenset[int]]:

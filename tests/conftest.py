@@ -6,6 +6,7 @@ links on this machine meanwhile, so what is found afterwards is reported and no 
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
+from libnetwork_py.lifecycle import files
 from libnetwork_py.testing import FakeKernel
 from tests.root import machine, without_root
 
@@ -28,6 +30,7 @@ PATIENCE = 10
 
 _before: dict[str, Traces] = {}
 _left_by_workers: list[str] = []
+_numbers = itertools.count()
 
 hypothesis.settings.register_profile("no-deadline", deadline=None)
 hypothesis.settings.load_profile("no-deadline")
@@ -123,6 +126,16 @@ def _left(look: Callable[[], Traces], before: Traces) -> Mapping[str, list[str]]
 
 
 # fixtures
+
+
+@pytest.fixture(autouse=True)
+def files_of_its_own(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let a test on the fake kernel neither see nor write the machine's ``/etc/netns``."""
+    if not request.node.get_closest_marker("root"):
+        own = tmp_path_factory.getbasetemp() / f"netns-{next(_numbers)}"
+        monkeypatch.setattr(files, "DIRECTORY", own)
 
 
 @pytest.fixture
