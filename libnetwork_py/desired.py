@@ -20,6 +20,9 @@ from attrs import evolve, field, frozen
 from .nftables import Atom, Chain, SetDecl, Verdict
 from .types import IPAddress, IPInterface, IPNetwork, MacAddress, Protocol
 
+VXLAN_PORT = 4789
+"""The UDP port that IANA gave VXLAN (RFC 7348, section 8)."""
+
 HOST = ""
 """The namespace that plays the host, whatever its path."""
 
@@ -124,6 +127,35 @@ class Moved:
 
 
 @frozen
+class Vxlan:
+    """A VXLAN device (RFC 7348) in ``namespace``, up, a port of the bridge ``master`` there; its packets go through the host's namespace.
+
+    It knows what it is told by `Forwarding` and `Neighbour` and nothing else: it learns nothing, and what is for nobody it knows is
+    dropped, not flooded. ``proxy``: it answers ARP requests and neighbour solicitations itself. It never gets an IPv6 address.
+
+    Args:
+        vni: Number of the segment, 24 bits.
+        local: The host's address that tunnels begin at; its family is the tunnels'.
+        port: UDP port, here and at every other end.
+    """
+
+    namespace: str
+    name: str
+    vni: int
+    local: IPAddress
+    port: int = VXLAN_PORT
+    master: str = ""
+    mtu: int = 0
+    group: int = 0
+    proxy: bool = True
+
+    @property
+    def key(self) -> Key:
+        """What tells it from every other object of a machine."""
+        return ("link", self.namespace, self.name)
+
+
+@frozen
 class Address:
     """An address with its prefix length on a link."""
 
@@ -151,6 +183,39 @@ class Route:
     def key(self) -> Key:
         """What tells it from every other object of a machine."""
         return ("route", self.namespace, str(self.destination), str(self.metric))
+
+
+@frozen(cache_hash=True)  # there are thousands of them
+class Neighbour:
+    """A permanent entry of the neighbour table: who has an address of the other side of ``link``."""
+
+    namespace: str
+    link: str
+    address: IPAddress
+    mac: MacAddress = field(hash=False)
+
+    @property
+    def key(self) -> Key:
+        """What tells it from every other object of a machine."""
+        return ("neighbour", self.namespace, self.link, str(self.address))
+
+
+@frozen(cache_hash=True)  # likewise
+class Forwarding:
+    """Where frames for ``mac`` go: through the VXLAN device ``link`` to the host with the address ``vtep``.
+
+    The device is a port of a bridge, which sends them to that port and no other, whatever else claims to be ``mac``.
+    """
+
+    namespace: str
+    link: str
+    mac: MacAddress
+    vtep: IPAddress = field(hash=False)
+
+    @property
+    def key(self) -> Key:
+        """What tells it from every other object of a machine."""
+        return ("forwarding", self.namespace, self.link, str(self.mac))
 
 
 @frozen
@@ -210,11 +275,40 @@ class Relay:
         return range(self.port, self.port + self.count)
 
 
-Link: TypeAlias = Bridge | Veth
-Word: TypeAlias = Namespace | Sysctl | Bridge | Veth | Moved | Address | Route | Table | Element | Relay
+Link: TypeAlias = Bridge | Veth | Vxlan
+Entry: TypeAlias = Neighbour | Forwarding
+Word: TypeAlias = (
+    Namespace
+    | Sysctl
+    | Bridge
+    | Veth
+    | Vxlan
+    | Moved
+    | Address
+    | Route
+    | Neighbour
+    | Forwarding
+    | Table
+    | Element
+    | Relay
+)
 Description: TypeAlias = tuple[Word, ...]
 
-PHASES: tuple[type[Word], ...] = (Namespace, Table, Bridge, Veth, Moved, Sysctl, Address, Route, Element, Relay)
+PHASES: tuple[type[Word], ...] = (
+    Namespace,
+    Table,
+    Bridge,
+    Vxlan,
+    Veth,
+    Moved,
+    Sysctl,
+    Address,
+    Route,
+    Neighbour,
+    Forwarding,
+    Element,
+    Relay,
+)
 """The order in which words are made (a namespace's own sysctls, without a link, go with the namespace)."""
 
 _PHASE = {kind: number for number, kind in enumerate(PHASES)}
@@ -278,11 +372,11 @@ def reshaped(change: Change) -> tuple[tuple[Link, Link], ...]:
 
     A new shape that names no MTU has the kernel's own where the old one had another: the kernel would keep the old one.
     """
-    comes = {word.key: word for word in change.make if isinstance(word, Bridge | Veth)} if change.remove else {}
+    comes = {word.key: word for word in change.make if isinstance(word, Link)} if change.remove else {}
     if not comes:
         return ()
     namespaces = {word.path for word in change.remove if isinstance(word, Namespace)}
-    pairs = ((word, comes[word.key]) for word in change.remove if isinstance(word, Bridge | Veth) and word.key in comes)
+    pairs = ((word, comes[word.key]) for word in change.remove if isinstance(word, Link) and word.key in comes)
     return tuple(
         (old, evolve(new, mtu=MTU_DEFAULT) if old.mtu and not new.mtu else new)
         for old, new in pairs
@@ -290,9 +384,20 @@ def reshaped(change: Change) -> tuple[tuple[Link, Link], ...]:
     )
 
 
+def replaced(change: Change) -> frozenset[Key]:
+    """Return the keys of the entries that a change writes over with their new shape: at no moment is there none."""
+    comes = {word.key for word in change.make if isinstance(word, Entry)} if change.remove else set[Key]()
+    if not comes:
+        return frozenset()
+    going = [word for word in change.remove if not isinstance(word, Entry)]
+    kept = [word for word in change.remove if isinstance(word, Entry) and word.key in comes]
+    lost = {word.key for word in _shaken(kept, _leaving(going, change.make))} if kept and going else set[Key]()
+    return frozenset(word.key for word in kept if word.key not in lost)
+
+
 def _alterable(old: Link, new: Link) -> bool:
-    if isinstance(old, Bridge) or isinstance(new, Bridge):
-        return isinstance(old, Bridge) and isinstance(new, Bridge) and old != new == evolve(old, mtu=new.mtu)
+    if not isinstance(old, Veth) or not isinstance(new, Veth):
+        return type(old) is type(new) and old != new == evolve(old, mtu=new.mtu)
     like = evolve(old, master=new.master, mtu=new.mtu, hairpin=new.hairpin, isolated=new.isolated)
     return old != new == like
 
@@ -300,7 +405,7 @@ def _alterable(old: Link, new: Link) -> bool:
 def _leaving(gone: Iterable[Word], new: Iterable[Word]) -> tuple[Word, ...]:
     """Return the words that go, without the links that stay in another shape."""
     leaving = tuple(gone)
-    if not any(isinstance(word, Bridge | Veth) for word in leaving):
+    if not any(isinstance(word, Link) for word in leaving):
         return leaving
     altered = {old.key for old, _ in reshaped(Change(leaving, tuple(new)))}
     return tuple(word for word in leaving if word.key not in altered)
@@ -310,7 +415,7 @@ def _shaken(staying: Iterable[Word], gone: Iterable[Word]) -> list[Word]:
     """Return the words that would go although they stay in the description, because of others that go."""
     namespaces = {word.path for word in gone if isinstance(word, Namespace)}
     tables = {(word.namespace, word.name) for word in gone if isinstance(word, Table)}
-    links = {end for word in gone if isinstance(word, Bridge | Veth | Moved) for end in _ends(word)}
+    links = {end for word in gone if isinstance(word, Link | Moved) for end in _ends(word)}
     # fib_inetaddr_event in net/ipv4/fib_frontend.c: the last IPv4 address takes the routes of its interface along
     bare = _with_ipv4(gone) - _with_ipv4(staying)
 
@@ -320,13 +425,15 @@ def _shaken(staying: Iterable[Word], gone: Iterable[Word]) -> list[Word]:
                 return False
             case Route() if word.destination.version == 4 and (word.namespace, word.link) in bare:
                 return True
-            case Sysctl() | Address() | Route():
+            case Sysctl() | Address() | Route() | Neighbour() | Forwarding():
                 return word.namespace in namespaces or (word.namespace, word.link) in links
             case Moved():
                 return word.namespace in namespaces or (HOST, word.source) in links
             case Veth():
                 masters = {(word.namespace, word.master), (word.peer_namespace, word.peer_master)}
                 return bool(namespaces & {word.namespace, word.peer_namespace} or masters & links)
+            case Vxlan():
+                return word.namespace in namespaces or (word.namespace, word.master) in links
             case Element():
                 return word.namespace in namespaces or (word.namespace, word.table) in tables
             case Bridge() | Table() | Relay():

@@ -8,7 +8,7 @@ May import: desired, nftables, routes, types, errors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from attrs import field, frozen
 
@@ -18,14 +18,18 @@ from .desired import (
     Bridge,
     Description,
     Element,
+    Forwarding,
     Key,
+    Link,
     Moved,
     Namespace,
+    Neighbour,
     Relay,
     Route,
     Sysctl,
     Table,
     Veth,
+    Vxlan,
     Word,
 )
 from .routes import METRIC_DEFAULTS
@@ -33,8 +37,22 @@ from .types import Family, IPAddress, IPInterface, IPNetwork
 
 
 @frozen
+class TunnelFact:
+    """What a VXLAN device is like."""
+
+    vni: int
+    local: IPAddress | None
+    port: int
+    learning: bool = False
+    proxy: bool = False
+
+
+@frozen
 class LinkFact:
-    """A network interface as the kernel has it. ``kind``: ``veth``, ``bridge``, …, empty for a physical one."""
+    """A network interface as the kernel has it. ``kind``: ``veth``, ``bridge``, …, empty for a physical one.
+
+    ``learning`` and ``flood``: as a port of its bridge it learns addresses, and gets frames for unknown ones.
+    """
 
     name: str
     index: int
@@ -46,6 +64,9 @@ class LinkFact:
     master: str = ""
     hairpin: bool = False
     isolated: bool = False
+    learning: bool = True
+    flood: bool = True
+    tunnel: TunnelFact | None = None
 
 
 @frozen
@@ -75,11 +96,19 @@ class RouteFact:
 
 @frozen
 class NamespaceFacts:
-    """What is in one namespace."""
+    """What is in one namespace.
+
+    ``neighbours``: link and address → MAC address of permanent entries. ``forwarding``: link and MAC address → where a VXLAN device
+    sends its frames, `None` for no other host. ``bridged``: port and MAC address of a bridge's static entries. These three are looked at
+    where words name entries.
+    """
 
     links: Mapping[str, LinkFact]
     addresses: frozenset[tuple[str, IPInterface]]
     routes: frozenset[RouteFact]
+    neighbours: Mapping[tuple[str, IPAddress], str] = field(factory=dict)
+    forwarding: Mapping[tuple[str, str], IPAddress | None] = field(factory=dict)
+    bridged: frozenset[tuple[str, str]] = frozenset()
 
 
 @frozen
@@ -193,16 +222,24 @@ def _difference(word: Word, facts: Facts) -> str | None:
         case Relay():
             return _relay_difference(word, facts)
         case _:
-            pass
-    inside = facts.namespaces.get(word.namespace)
-    if inside is None:
-        return ""
+            inside = facts.namespaces.get(word.namespace)
+            return "" if inside is None else _inside_difference(word, inside, facts)
+
+
+def _inside_difference(
+    word: Link | Moved | Address | Route | Neighbour | Forwarding, inside: NamespaceFacts, facts: Facts
+) -> str | None:
     match word:
         case Address():
             return None if (word.link, word.address) in inside.addresses else ""
         case Route():
             return _route_difference(word, inside)
-        case Bridge() | Veth() | Moved():
+        case Neighbour():
+            mac = inside.neighbours.get((word.link, word.address))
+            return "" if mac is None else None if mac == word.mac else f"is {mac}"
+        case Forwarding():
+            return _forwarding_difference(word, inside)
+        case Bridge() | Veth() | Vxlan() | Moved():
             return _link_difference(word, inside, facts)
 
 
@@ -249,33 +286,70 @@ def _moved_difference(word: Moved, link: LinkFact) -> str | None:
     return None if link.up else "up is False"
 
 
-def _link_difference(word: Bridge | Veth | Moved, inside: NamespaceFacts, facts: Facts) -> str | None:
+def _forwarding_difference(word: Forwarding, inside: NamespaceFacts) -> str | None:
+    place = word.link, str(word.mac)
+    if place not in inside.forwarding:
+        return ""
+    if inside.forwarding[place] != word.vtep:
+        return f"leads to {inside.forwarding[place]}"
+    link = inside.links.get(word.link)
+    return "the bridge does not know it" if link and link.master and place not in inside.bridged else None
+
+
+_KINDS: Mapping[type[Link], str] = {Bridge: "bridge", Veth: "veth", Vxlan: "vxlan"}
+
+
+def kind_of(word: Link) -> str:
+    """Return what the kernel calls links of this sort."""
+    return _KINDS[type(word)]
+
+
+def _link_difference(word: Link | Moved, inside: NamespaceFacts, facts: Facts) -> str | None:
     link = inside.links.get(word.name)
     if link is None:
         return ""
     if isinstance(word, Moved):
         return _moved_difference(word, link)
-    kind = "bridge" if isinstance(word, Bridge) else "veth"
-    if link.kind != kind:
+    if link.kind != kind_of(word):
         return f"is a {link.kind or 'physical'} link"
     wanted: list[tuple[str, object, object]] = [("up", link.up, True)]
     if word.mtu:
         wanted.append(("mtu", link.mtu, word.mtu))
-    if isinstance(word, Bridge):
-        wanted.append(("mac", link.mac, str(word.mac)))
-    else:
-        wanted += [
-            ("master", link.master, word.master),
-            ("hairpin", link.hairpin, word.hairpin),
-            ("isolated", link.isolated, word.isolated),
-        ]
-        peer_inside = facts.namespaces.get(word.peer_namespace)
-        peer = peer_inside.links.get(word.peer_name) if peer_inside else None
-        if peer is None:
-            return f"lacks its other end {word.peer_name}"
-        wanted += [("mac", peer.mac, str(word.peer_mac)), ("peer up", peer.up, True)]
-        if word.peer_master:
-            wanted.append(("peer master", peer.master, word.peer_master))
-        if word.mtu:
-            wanted.append(("peer mtu", peer.mtu, word.mtu))
-    return next((f"{what} is {is_}" for what, is_, should in wanted if is_ != should), None)
+    match word:
+        case Bridge():
+            wanted.append(("mac", link.mac, str(word.mac)))
+        case Vxlan():
+            wanted += _tunnel_wanted(word, link)
+        case Veth():
+            peer_inside = facts.namespaces.get(word.peer_namespace)
+            peer = peer_inside.links.get(word.peer_name) if peer_inside else None
+            wanted += _pair_wanted(word, link, peer)
+    return next((f"{what} is {is_}" if what else str(is_) for what, is_, should in wanted if is_ != should), None)
+
+
+def _pair_wanted(word: Veth, link: LinkFact, peer: LinkFact | None) -> Iterator[tuple[str, object, object]]:
+    yield "master", link.master, word.master
+    yield "hairpin", link.hairpin, word.hairpin
+    yield "isolated", link.isolated, word.isolated
+    if peer is None:
+        yield "", f"lacks its other end {word.peer_name}", None
+        return
+    yield "mac", peer.mac, str(word.peer_mac)
+    yield "peer up", peer.up, True
+    if word.peer_master:
+        yield "peer master", peer.master, word.peer_master
+    if word.mtu:
+        yield "peer mtu", peer.mtu, word.mtu
+
+
+def _tunnel_wanted(word: Vxlan, link: LinkFact) -> Iterator[tuple[str, object, object]]:
+    yield "tunnel", link.tunnel, tunnel_of(word)
+    yield "master", link.master, word.master
+    if word.master:
+        yield "learning", link.learning, False
+        yield "flood", link.flood, False
+
+
+def tunnel_of(word: Vxlan) -> TunnelFact:
+    """Return what a VXLAN device that is as described is like."""
+    return TunnelFact(word.vni, word.local, word.port, proxy=word.proxy)

@@ -25,15 +25,21 @@ from .desired import (
     Change,
     Description,
     Element,
+    Entry,
+    Forwarding,
+    Link,
     Moved,
     Namespace,
+    Neighbour,
     Relay,
     Route,
     Sysctl,
     Table,
     Veth,
+    Vxlan,
     Word,
     phase,
+    replaced,
     reshaped,
 )
 from .nftables import Atom, Verdict, element_text, table_text
@@ -65,10 +71,16 @@ def render(change: Change, names: Names | None = None) -> str:
     """
     lines = [f"# {line}" for line in change.why.splitlines()]
     altered = {new.key: (old, new) for old, new in reshaped(change)}
+    over = replaced(change)
     for word in reversed(in_order(explicit(change))):
         lines += remove_lines(word, names)
     for word in in_order(change.make):
-        lines += _alter(*altered[word.key], _Shell(names)) if word.key in altered else make_lines(word, names)
+        if word.key in altered:
+            lines += _alter(*altered[word.key], _Shell(names))
+        elif isinstance(word, Entry) and word.key in over:
+            lines += _entry_lines(word, "replace", _Shell(names))
+        else:
+            lines += make_lines(word, names)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -76,17 +88,18 @@ def explicit(change: Change) -> Description:
     """Return the words whose removal must be asked for, because nothing else of the change takes them away."""
     namespaces = {word.path for word in change.remove if isinstance(word, Namespace)}
     altered = {old.key for old, _ in reshaped(change)}
-    links = set(_ends(w for w in change.remove if isinstance(w, (Bridge, Veth, Moved)) and w.key not in altered))
+    links = set(_ends(w for w in change.remove if isinstance(w, Link | Moved) and w.key not in altered))
     tables = {(word.namespace, word.name) for word in change.remove if isinstance(word, Table)}
-    rewritten = {word.key for word in change.make if isinstance(word, Sysctl)}
+    rewritten = {word.key for word in change.make if isinstance(word, Sysctl)} | replaced(change)
 
     def goes_by_itself(word: Word) -> bool:
         match word:
-            case Namespace() | Moved():  # a namespace would take a foreign link with it
+            # a namespace would take a foreign link with it, and a VXLAN device's number is taken until its namespace is taken apart
+            case Namespace() | Moved() | Vxlan():
                 return False
-            case Sysctl() if word.key in rewritten or (word.namespace, word.link) in links:
+            case Sysctl() | Neighbour() | Forwarding() if word.key in rewritten:
                 return True
-            case Address() | Route() if (word.namespace, word.link) in links:
+            case Sysctl() | Address() | Route() | Neighbour() | Forwarding() if (word.namespace, word.link) in links:
                 return True
             case Element() if (word.namespace, word.table) in tables:
                 return True
@@ -138,7 +151,7 @@ def _line(*argv: object) -> str:
     return shlex.join(map(str, argv))
 
 
-def _ends(links: Iterable[Bridge | Veth | Moved]) -> Iterator[tuple[str, str]]:
+def _ends(links: Iterable[Link | Moved]) -> Iterator[tuple[str, str]]:
     for link in links:
         yield link.namespace, link.name
         if isinstance(link, Veth):
@@ -202,7 +215,43 @@ def _make_veth(word: Veth, shell: _Shell) -> Iterator[str]:
     yield shell.ip(word.peer_namespace, "link", "set", word.peer_name, *master, "up")
 
 
-def _alter(old: Bridge | Veth, new: Bridge | Veth, shell: _Shell) -> Iterator[str]:
+def _make_vxlan(word: Vxlan, shell: _Shell) -> Iterator[str]:
+    def set_it(*what: object) -> str:
+        return shell.ip(word.namespace, "link", "set", word.name, *what)
+
+    place = [] if word.namespace == HOST else ["netns", shell.name(word.namespace) or word.namespace]
+    tunnel = ["id", word.vni, "local", word.local, "dstport", word.port, "nolearning", *["proxy"] * word.proxy]
+    yield shell.ip(HOST, "link", "add", word.name, *_common(word), *place, "type", "vxlan", *tunnel)
+    yield set_it(*(["master", word.master] if word.master else []), "addrgenmode", "none")
+    if word.master:
+        yield set_it("type", "bridge_slave", "learning", "off", "flood", "off")
+    yield set_it("up")
+
+
+def _entry_lines(word: Neighbour | Forwarding, verb: str, shell: _Shell) -> Iterator[str]:
+    if isinstance(word, Neighbour):
+        what = [word.address, "lladdr", word.mac, "dev", word.link, "nud", "permanent"]
+        yield shell.ip(word.namespace, "neigh", verb, *what)
+    else:
+        entry = ("bridge", "fdb", verb, word.mac, "dev", word.link)
+        yield shell.run(word.namespace, "bridge", "fdb", "replace", *entry[3:], "master", "static", "sticky")
+        yield shell.run(word.namespace, *entry, "dst", word.vtep, "self", "permanent")
+
+
+def _make_entry(word: Neighbour | Forwarding, shell: _Shell) -> Iterator[str]:
+    return _entry_lines(word, "add", shell)
+
+
+def _remove_entry(word: Neighbour | Forwarding, shell: _Shell) -> Iterator[str]:
+    if isinstance(word, Neighbour):
+        yield shell.ip(word.namespace, "neigh", "del", word.address, "dev", word.link)
+    else:
+        entry = ("bridge", "fdb", "del", word.mac, "dev", word.link)
+        yield shell.run(word.namespace, *entry, "master")
+        yield shell.run(word.namespace, *entry, "dst", word.vtep, "self")
+
+
+def _alter(old: Link, new: Link, shell: _Shell) -> Iterator[str]:
     """The lines that lead a link from one shape to another, in place."""
     if new.mtu != old.mtu:
         for place, name in _ends([new]):
@@ -218,7 +267,7 @@ def _alter(old: Bridge | Veth, new: Bridge | Veth, shell: _Shell) -> Iterator[st
             yield shell.ip(new.namespace, "link", "set", new.name, "type", "bridge_slave", *says)
 
 
-def _remove_link(word: Bridge | Veth, shell: _Shell) -> Iterator[str]:
+def _remove_link(word: Link, shell: _Shell) -> Iterator[str]:
     yield shell.ip(word.namespace, "link", "del", word.name)
 
 
@@ -234,11 +283,11 @@ def _remove_moved(word: Moved, shell: _Shell) -> Iterator[str]:
     yield f"{shell.ip(word.namespace, 'link', 'set', word.name, 'name', word.source)} netns {shell.reference(HOST)}"
 
 
-def _common(word: Bridge | Veth) -> list[object]:
+def _common(word: Link) -> list[object]:
     return [*(["group", word.group] if word.group else []), *_mtu(word)]
 
 
-def _mtu(word: Bridge | Veth) -> list[object]:
+def _mtu(word: Link) -> list[object]:
     return ["mtu", word.mtu] if word.mtu else []
 
 
@@ -329,6 +378,9 @@ _MAKE: Mapping[type[Word], Callable[..., Iterator[str]]] = {
     Bridge: _make_bridge,
     Veth: _make_veth,
     Moved: _make_moved,
+    Vxlan: _make_vxlan,
+    Neighbour: _make_entry,
+    Forwarding: _make_entry,
     Address: _make_address,
     Route: _make_route,
     Table: _make_table,
@@ -341,6 +393,9 @@ _REMOVE: Mapping[type[Word], Callable[..., Iterator[str]]] = {
     Bridge: _remove_link,
     Veth: _remove_link,
     Moved: _remove_moved,
+    Vxlan: _remove_link,
+    Neighbour: _remove_entry,
+    Forwarding: _remove_entry,
     Address: _remove_address,
     Route: _remove_route,
     Table: _remove_table,

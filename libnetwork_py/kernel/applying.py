@@ -5,7 +5,7 @@ compares, makes what is missing, mends what differs, and goes on past failures; 
 reaches it. An `Application` runs on the caller's thread, which is faster by two switches of threads (100 µs); what an interrupt left
 of it between any two instructions, `enforce` takes back.
 
-May import: making, removing, snapshot, stack, messages, desired, facts, errors.
+May import: making, removing, snapshot, stack, messages, tunnels, desired, facts, errors.
 """
 
 from __future__ import annotations
@@ -20,20 +20,25 @@ from ..desired import (
     Change,
     Description,
     Element,
+    Entry,
+    Forwarding,
     Link,
     Moved,
     Namespace,
+    Neighbour,
     Relay,
     Route,
     Sysctl,
     Table,
     Veth,
+    Vxlan,
     Word,
+    replaced,
     reshaped,
 )
 from ..errors import Conflict, LibnetworkError, NotFound
-from ..facts import Facts, compare
-from . import messages, snapshot
+from ..facts import Facts, compare, kind_of, tunnel_of
+from . import messages, snapshot, tunnels
 from .making import Maker, has_ipv6
 from .messages import meaning
 from .opener import Opener
@@ -55,6 +60,7 @@ class Application:
         self._made: dict[int, Word] = {}  # by identity: hashing words takes longer than sending them
         self._gone: dict[int, Word] = {}
         self._altered = reshaped(change)
+        self._replaced = replaced(change)
         self._altering = False
         self._begun: dict[int, Word] = {}
 
@@ -79,12 +85,13 @@ class Application:
         if filter_goes and not filter_comes:
             self._load(remover, [], filter_goes)
         if change.remove:
-            remover.remove(self._but_altered(change.remove), free={word.key for word in change.make})
+            remover.remove(self._leaving(), free={word.key for word in change.make})
             remover.drop([word.path for word in change.make if isinstance(word, Namespace)])
         coming = self._but_altered(change.make)
         first, later = _in_turn(self._altered, coming)
         self._alter(first)
-        maker.make(coming)
+        self._write_over()
+        maker.make(coming, over=self._replaced)
         self._alter(later)
         if filter_comes:  # after the links: a published port opens when the endpoint is there
             self._load(maker, filter_comes, filter_goes)
@@ -103,6 +110,15 @@ class Application:
         if links:
             self._altering = True
             Maker(self._sockets, _ignore, self._fail, self._begin).reshape(links)
+
+    def _leaving(self) -> Description:
+        staying = self._but_altered(self._change.remove)
+        return tuple(word for word in staying if word.key not in self._replaced) if self._replaced else staying
+
+    def _write_over(self) -> None:
+        """Note that entries in their old shape are gone, before the first of them is written over: undoing writes it back."""
+        if self._replaced:
+            self._gone |= {id(word): word for word in self._change.remove if word.key in self._replaced}
 
     def _but_altered(self, words: Description) -> Description:
         altered = {old.key for old, _ in self._altered}
@@ -140,7 +156,7 @@ class Application:
         remover.vanished()
         first, later = _in_turn(reshaped(self._change.reverse) if self._altering else (), gone)
         Maker(self._sockets, _ignore, fail, _ignore).reshape(first)
-        maker.make(gone)
+        maker.make(gone, over=self._replaced)
         torn_off = self._torn_off(gone)
         if torn_off:
             Maker(self._sockets, _ignore, fail, _ignore).reshape([(word, word) for word in torn_off])
@@ -221,7 +237,7 @@ class Enforcement:
         if not going and not difference:
             return False
         self._take_away(going, difference.missing)
-        self._mend([word for word in changed if isinstance(word, Namespace | Bridge | Veth | Moved)], facts)
+        self._mend([word for word in changed if isinstance(word, Namespace | Link | Moved)], facts)
         self._put(difference.missing, changed)
         self._filter(going, difference.missing, changed)
         self._relay(_relays(going), _relays([*difference.missing, *changed]))
@@ -247,7 +263,7 @@ class Enforcement:
         remover.drop()
         remover.vanished()
 
-    def _mend(self, changed: Sequence[Namespace | Bridge | Veth | Moved], facts: Facts) -> None:
+    def _mend(self, changed: Sequence[Namespace | Link | Moved], facts: Facts) -> None:
         maker = self._effort(Maker)
         try:
             for word in changed:
@@ -263,34 +279,29 @@ class Enforcement:
     def _mend_moved(self, effort: Maker, word: Moved) -> None:
         effort.send(effort.stack(word.namespace).transport, [(word, messages.mend_moved(word))], "mend")
 
-    def _mend_link(self, effort: Maker, word: Bridge | Veth, facts: Facts) -> None:
+    def _mend_link(self, effort: Maker, word: Link, facts: Facts) -> None:
         link = facts.namespaces[word.namespace].links[word.name]
-        kind = "bridge" if isinstance(word, Bridge) else "veth"
-        if link.kind != kind:
+        if link.kind != kind_of(word):
             raise Conflict(
                 f"cannot make {meaning(word)}: {word.name} is a {link.kind or 'physical'} link; remove or rename it",
                 code="foreign_link",
                 errno=errno.EEXIST,
             )
-        outer = effort.stack(word.namespace)
-        if isinstance(word, Bridge):
-            effort.send(outer.transport, [(word, messages.mend_bridge(word))], "mend")
+        if isinstance(word, Veth):
+            _mend_pair(effort, word, facts)
             return
-        peer = facts.namespaces.get(word.peer_namespace)
-        if peer is None or word.peer_name not in peer.links:
-            effort.send(outer.transport, [(word, messages.delete_link(word.name))], "replace", messages.GONE)
-            return  # made again in the next round
-        master = effort.index(outer, word, word.master) if word.master else 0
-        steps = [(word, message) for message in messages.mend_veth(word, master, has_ipv6())]
-        effort.send(outer.transport, steps, "mend")
-        inner = effort.stack(word.peer_namespace)
-        mends = [messages.mend_peer(word)]
-        if word.peer_master:
-            mends.append(messages.join(word.peer_name, effort.index(inner, word, word.peer_master)))
-        effort.send(inner.transport, [(word, message) for message in mends], "mend")
+        transport = effort.stack(word.namespace).transport
+        if isinstance(word, Bridge):
+            effort.send(transport, [(word, messages.mend_bridge(word))], "mend")
+        elif link.tunnel != tunnel_of(word):
+            effort.send(transport, [(word, messages.delete_link(word.name))], "replace", messages.GONE)
+        else:
+            master = effort.index(effort.stack(word.namespace), word, word.master) if word.master else 0
+            steps = [(word, message) for message in tunnels.vxlan_port(word, master, has_ipv6())]
+            effort.send(transport, steps, "mend")
 
     def _put(self, missing: Sequence[Word], changed: Sequence[Word]) -> None:
-        again = [word for word in changed if isinstance(word, Route | Sysctl)]
+        again = [word for word in changed if isinstance(word, Route | Sysctl | Entry)]
         self._effort(Maker).make([*missing, *again], replace=True)
 
     def _filter(self, going: Sequence[Word], missing: Sequence[Word], changed: Sequence[Word]) -> None:
@@ -301,6 +312,22 @@ class Enforcement:
             effort.attempt([*some[0], *some[1]], lambda path=path, some=some: effort.load(path, *some))  # type: ignore[misc]
 
 
+def _mend_pair(effort: Maker, word: Veth, facts: Facts) -> None:
+    outer = effort.stack(word.namespace)
+    peer = facts.namespaces.get(word.peer_namespace)
+    if peer is None or word.peer_name not in peer.links:
+        effort.send(outer.transport, [(word, messages.delete_link(word.name))], "replace", messages.GONE)
+        return  # made again in the next round
+    master = effort.index(outer, word, word.master) if word.master else 0
+    steps = [(word, message) for message in messages.mend_veth(word, master, has_ipv6())]
+    effort.send(outer.transport, steps, "mend")
+    inner = effort.stack(word.peer_namespace)
+    mends = [messages.mend_peer(word)]
+    if word.peer_master:
+        mends.append(messages.join(word.peer_name, effort.index(inner, word, word.peer_master)))
+    effort.send(inner.transport, [(word, message) for message in mends], "mend")
+
+
 def _is_there(word: Word, facts: Facts, opener: Opener) -> bool:
     """Whether a word that shall go is there, in whatever shape, and is ours to remove."""
     difference = compare([word], facts)
@@ -309,11 +336,11 @@ def _is_there(word: Word, facts: Facts, opener: Opener) -> bool:
     match word:
         case Namespace():
             return os.path.lexists(opener.outer(word.path))
-        case Bridge() | Veth():
+        case Bridge() | Veth() | Vxlan():
             inside = facts.namespaces.get(word.namespace)
             link = inside.links.get(word.name) if inside else None
-            return link is not None and link.kind == ("bridge" if isinstance(word, Bridge) else "veth")
-        case Moved() | Table() | Element() | Relay():
+            return link is not None and link.kind == kind_of(word)
+        case Moved() | Table() | Element() | Relay() | Neighbour() | Forwarding():
             return bool(difference.changed)
         case _:
             return False

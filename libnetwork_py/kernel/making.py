@@ -5,7 +5,7 @@ one send and closed before the next one is begun: an open socket keeps its names
 descriptors than a change has sandboxes. A bridge that gets ports in the same change is raised last: until then nothing
 that they send at birth is flooded to all the others (1.8 instead of 2.5 ms a sandbox for 1,000 with IPv6).
 
-May import: stack, messages, transport, desired, errors.
+May import: stack, messages, tunnels, transport, desired, errors.
 """
 
 from __future__ import annotations
@@ -13,12 +13,29 @@ from __future__ import annotations
 import errno
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
-from ..desired import HOST, Address, Bridge, Link, Moved, Namespace, Route, Sysctl, Veth, Word, phase
+from ..desired import (
+    HOST,
+    Address,
+    Bridge,
+    Forwarding,
+    Key,
+    Link,
+    Moved,
+    Namespace,
+    Neighbour,
+    Route,
+    Sysctl,
+    Veth,
+    Vxlan,
+    Word,
+    phase,
+)
 from ..errors import NotFound
-from . import messages
+from . import messages, tunnels
 from .messages import meaning
 from .stack import Effort, Stack, Step
 from .transport import Refusal, refused
@@ -26,21 +43,31 @@ from .transport import Refusal, refused
 _LOOPBACK = 1
 """The loopback interface is the first of every namespace."""
 
+Inner: TypeAlias = Sysctl | Address | Route | Neighbour | Forwarding
+"""What is on an interface."""
+
 
 class Maker(Effort):
     """Makes words of every kind but the packet filter's. Use once."""
 
-    def make(self, words: Iterable[Word], *, replace: bool = False) -> None:
-        """Make words; ``replace``: a route takes the place of one to the same destination."""
-        self._replace = replace
+    def make(self, words: Iterable[Word], *, replace: bool = False, over: Container[Key] = ()) -> None:
+        """Make words.
+
+        Args:
+            words: What to make.
+            replace: A route takes the place of one to the same destination, an entry that of one for the same address.
+            over: Keys of the entries that do so in any case.
+        """
+        self._replace, self._over = replace, over
         ordered = sorted(words, key=phase)
         self._sort(ordered)
         try:
             self._prepare()
-            for veth in [each for each in ordered if isinstance(each, Veth)]:
-                self._veth(veth)
-            for moved in [each for each in ordered if isinstance(each, Moved)]:
-                self._moved(moved)
+            for word in ordered:
+                if isinstance(word, Veth | Vxlan):
+                    self._join(word)
+                elif isinstance(word, Moved):
+                    self._moved(word)
             for path in list(self._waiting):
                 self._finish(path)
         finally:
@@ -64,7 +91,7 @@ class Maker(Effort):
         self._send_to(word.path, [(word, messages.link_up(_LOOPBACK))])
 
     def _outer_steps(self, word: Link) -> list[Step]:
-        if isinstance(word, Bridge):
+        if not isinstance(word, Veth):
             return [(word, messages.mtu(word))]
         outer = self.stack(word.namespace)
         master = self.index(outer, word, word.master) if word.master else 0
@@ -80,7 +107,7 @@ class Maker(Effort):
         self._new = {word.path: word for word in ordered if isinstance(word, Namespace)}
         self._own: dict[str, list[Sysctl]] = defaultdict(list)
         self._bridges: dict[str, list[Bridge]] = defaultdict(list)
-        self._inner: dict[str, list[Sysctl | Address | Route]] = defaultdict(list)
+        self._inner: dict[str, list[Inner]] = defaultdict(list)
         self._to_raise: dict[str, list[tuple[Word, str]]] = defaultdict(list)
         self._links_to_come: Counter[str] = Counter()
         self._masters: set[tuple[str, str]] = set()
@@ -88,12 +115,15 @@ class Maker(Effort):
             match word:
                 case Sysctl(link=None):
                     self._own[word.namespace].append(word)
-                case Sysctl() | Address() | Route():
+                case Sysctl() | Address() | Route() | Neighbour() | Forwarding():
                     self._inner[word.namespace].append(word)
                 case Bridge():
                     self._bridges[word.namespace].append(word)
+                case Vxlan():
+                    self._links_to_come.update(_ends(word))
+                    self._masters.add((word.namespace, word.master))
                 case Veth():
-                    self._links_to_come.update({word.namespace, word.peer_namespace})
+                    self._links_to_come.update(_ends(word))
                     self._masters |= {(word.namespace, word.master), (word.peer_namespace, word.peer_master)}
                 case Moved():
                     self._links_to_come.update({word.namespace})
@@ -148,11 +178,13 @@ class Maker(Effort):
     def _send(self, stack: Stack, steps: list[Step]) -> bool:
         return self.send(stack.transport, steps, "make")
 
-    def _veth(self, word: Veth) -> None:
-        outer, inner = self._ready(word.namespace), self._ready(word.peer_namespace)
-        if not {outer.path, inner.path} & self._broken:
-            self.attempt([word], lambda: self._make_veth(word, outer, inner))
-        self._arrived({outer.path, inner.path})
+    def _join(self, word: Veth | Vxlan) -> None:
+        """Make a link that stands with one foot in each of two namespaces."""
+        ends = _ends(word)
+        stacks = {path: self._ready(path) for path in ends}
+        if not ends & self._broken:
+            self.attempt([word], lambda: self._make_link(word, stacks))
+        self._arrived(ends)
 
     def _arrived(self, paths: set[str]) -> None:
         for path in paths:
@@ -173,6 +205,16 @@ class Maker(Effort):
         message = messages.move(self.index(outer, word, word.source), inner.fd, word.name, str(word.mac or ""))
         if self._send(outer, [(word, message)]):
             self._to_raise[inner.path].append((word, word.name))
+
+    def _make_link(self, word: Veth | Vxlan, stacks: Mapping[str, Stack]) -> None:
+        if isinstance(word, Veth):
+            self._make_veth(word, stacks[word.namespace], stacks[word.peer_namespace])
+            return
+        inner = stacks[word.namespace]
+        master = self.index(inner, word, word.master) if word.master else 0
+        create = tunnels.vxlan(word, inner.fd if word.namespace != HOST else -1, master)
+        if self._send(stacks[HOST], [(word, create)]):
+            self._send(inner, [(word, message) for message in tunnels.vxlan_port(word, master, has_ipv6())])
 
     def _make_veth(self, word: Veth, outer: Stack, inner: Stack) -> None:
         master = self.index(outer, word, word.master) if word.master else 0
@@ -203,17 +245,19 @@ class Maker(Effort):
                 self.attempt([word for word, _ in steps], lambda: self._send(stack, steps))
         stack.close()
 
-    def _steps(self, stack: Stack, inner: list[Sysctl | Address | Route]) -> list[Step]:
-        """The messages for one namespace: addresses, links up, routes."""
+    def _steps(self, stack: Stack, inner: list[Inner]) -> list[Step]:
+        """The messages for one namespace: addresses, links up, routes, entries."""
         steps: list[Step] = []
         if stack.path in self._new:
             steps.append((self._new[stack.path], messages.link_up(_LOOPBACK)))
         addresses = [(word, word.link) for word in inner if isinstance(word, Address)]
         routes = [(word, word.link) for word in inner if isinstance(word, Route)]
         routes.sort(key=lambda each: each[0].gateway is not None)  # a gateway may be behind a route on the link
-        for word, link in (*addresses, *self._to_raise.get(stack.path, ()), *routes):
+        entries = [(word, word.link) for word in inner if isinstance(word, Neighbour | Forwarding)]
+        for word, link in (*addresses, *self._to_raise.get(stack.path, ()), *routes, *entries):
             try:
-                steps.append((word, self._message(word, self.index(stack, word, link))))
+                index = self.index(stack, word, link)
+                steps += [(word, message) for message in self._messages(word, index)]
             except NotFound as error:
                 self.failed(word, error)
         return steps
@@ -231,14 +275,26 @@ class Maker(Effort):
                 **error.data,
             ) from None
 
-    def _message(self, word: Word, index: int) -> bytearray:
+    def _messages(self, word: Word, index: int) -> list[bytearray]:
         match word:
             case Address():
-                return messages.add_address(word, index)
+                return [messages.add_address(word, index)]
             case Route():
-                return messages.add_route(word, index, replace=self._replace)
+                return [messages.add_route(word, index, replace=self._replace)]
+            case Neighbour():
+                return [tunnels.add_neighbour(word, index, replace=self._replaces(word))]
+            case Forwarding():
+                return tunnels.add_forwarding(word, index, replace=self._replaces(word))
             case _:
-                return messages.link_up(index)
+                return [messages.link_up(index)]
+
+    def _replaces(self, word: Neighbour | Forwarding) -> bool:
+        return self._replace or word.key in self._over
+
+
+def _ends(word: Veth | Vxlan) -> set[str]:
+    """The namespaces that a link has to do with."""
+    return {word.namespace, word.peer_namespace if isinstance(word, Veth) else HOST}
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from then on its bytes are copied and patched (`templates`). Rare shapes are enc
 Interface names are sent as 16 bytes, padded with zeros: the kernel's policy (``NLA_STRING``, at most 15 bytes before a final zero)
 allows it, and the length of a message does not depend on its names. pyroute2 takes 0.1 s to import: it is, when first needed.
 
-May import: templates, desired, errors.
+May import: encoding, templates, desired, errors.
 """
 
 from __future__ import annotations
@@ -16,29 +16,61 @@ import functools
 import socket
 import struct
 from collections.abc import Mapping
-from typing import Any, TypeAlias
 
-from ..desired import HOST, Address, Bridge, Element, Moved, Namespace, Relay, Route, Sysctl, Table, Veth, Word
+from ..desired import (
+    HOST,
+    Address,
+    Bridge,
+    Element,
+    Forwarding,
+    Link,
+    Moved,
+    Namespace,
+    Neighbour,
+    Relay,
+    Route,
+    Sysctl,
+    Table,
+    Veth,
+    Vxlan,
+    Word,
+)
 from ..errors import InvalidParameter
+from .encoding import (
+    CREATE,
+    DUMP,
+    EXCL,
+    REPLACE,
+    REQUEST,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_DELROUTE,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETNEIGH,
+    RTM_GETROUTE,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWROUTE,
+    Attributes,
+    encoded,
+    link,
+    padded,
+    renamed,
+)
 from .templates import FieldKind, Template
 
 GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENXIO})
 """What the kernel says when asked to remove what is not there."""
 
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-_REQUEST, _REPLACE, _EXCL, _CREATE, _DUMP = 0x1, 0x100, 0x200, 0x400, 0x300
-_IFF_UP = 1
 _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 29, 1 << 3
 _IFA_F_NODAD = 0x02
 _TABLE_MAIN, _PROTO_STATIC, _UNICAST, _SCOPE_LINK = 254, 4, 1, 253
 _ADDR_GEN_MODE_NONE = 1
 _LONGEST_WITH_BROADCAST = 30
-_HEAD = struct.Struct("=HH")
+MTU_MIN_IPV6 = 1280
 
-Attributes: TypeAlias = list[tuple[str, Any]]
-_ADDRESS_KINDS: Mapping[int, FieldKind] = {4: "ipv4", 6: "ipv6"}
+ADDRESS_KINDS: Mapping[int, FieldKind] = {4: "ipv4", 6: "ipv6"}
 
 
 # links
@@ -68,17 +100,17 @@ def encode_veth(
     *, name: str, peer: str, mac: str, namespace: int, master: int = 0, group: int = 0, mtu: int = 0, peer_mtu: int = 0
 ) -> bytes:
     """Encode what `veth` fills in, by pyroute2."""
-    inside: Attributes = [("IFLA_IFNAME", _padded(peer)), ("IFLA_ADDRESS", mac), ("IFLA_NET_NS_FD", namespace)]
+    inside: Attributes = [("IFLA_IFNAME", padded(peer)), ("IFLA_ADDRESS", mac), ("IFLA_NET_NS_FD", namespace)]
     inside += [("IFLA_MTU", peer_mtu)] if peer_mtu else []
     pair = {"attrs": [("VETH_INFO_PEER", {"attrs": inside})]}
     attributes: Attributes = [
-        ("IFLA_IFNAME", _padded(name)),
+        ("IFLA_IFNAME", padded(name)),
         *([("IFLA_MTU", mtu)] if mtu else []),
         *([("IFLA_MASTER", master)] if master else []),
         *([("IFLA_GROUP", group)] if group else []),
         ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", pair)]}),
     ]
-    return _link(RTM_NEWLINK, _CREATE | _EXCL, attributes, up=True)
+    return link(RTM_NEWLINK, CREATE | EXCL, attributes, up=True)
 
 
 def port(word: Veth, ipv6: bool) -> bytearray | None:
@@ -99,10 +131,11 @@ def _port_template(ipv6: bool, is_port: bool, hairpin: bool, isolated: bool) -> 
 
 def encode_port(name: str, *, ipv6: bool, is_port: bool, hairpin: bool, isolated: bool) -> bytes:
     """Encode what `port` fills in, by pyroute2."""
-    return _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", _padded(name)), *_port_attributes(ipv6, is_port, hairpin, isolated)])
+    return link(RTM_NEWLINK, 0, [("IFLA_IFNAME", padded(name)), *port_attributes(ipv6, is_port, hairpin, isolated)])
 
 
-def _port_attributes(ipv6: bool, is_port: bool, hairpin: bool, isolated: bool) -> Attributes:
+def port_attributes(ipv6: bool, is_port: bool, hairpin: bool, isolated: bool) -> Attributes:
+    """Return what is set of a port once it is there: no IPv6 address, and what the bridge lets it do."""
     attributes: Attributes = []
     if ipv6:
         mode = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_MODE_NONE)]}
@@ -116,7 +149,7 @@ def _port_attributes(ipv6: bool, is_port: bool, hairpin: bool, isolated: bool) -
 
 def _too_small(word: Veth) -> bool:
     """Below IPv6's least MTU the kernel gives an interface no IPv6 at all (``addrconf_notify`` in net/ipv6/addrconf.c)."""
-    return 0 < word.mtu < 1280
+    return 0 < word.mtu < MTU_MIN_IPV6
 
 
 def bridge(word: Bridge, *, up: bool) -> bytes:
@@ -128,56 +161,54 @@ def bridge(word: Bridge, *, up: bool) -> bytes:
         *([("IFLA_GROUP", word.group)] if word.group else []),
         ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", data)]}),
     ]
-    return _link(RTM_NEWLINK, _CREATE | _EXCL, attributes, up=up)
+    return link(RTM_NEWLINK, CREATE | EXCL, attributes, up=up)
 
 
-def mtu(word: Bridge) -> bytes:
-    """Set a bridge's MTU for good."""
-    return _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), ("IFLA_MTU", word.mtu)])
+def mtu(word: Link) -> bytes:
+    """Set a link's MTU; a bridge's for good."""
+    return link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), ("IFLA_MTU", word.mtu)])
 
 
 def resize(name: str, size: int) -> bytes:
     """Set the MTU of a link."""
-    return _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", name), ("IFLA_MTU", size)])
+    return link(RTM_NEWLINK, 0, [("IFLA_IFNAME", name), ("IFLA_MTU", size)])
 
 
 def mend_bridge(word: Bridge) -> bytes:
     """Give a bridge that exists what the word says."""
     size: Attributes = [("IFLA_MTU", word.mtu)] if word.mtu else []
-    return _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), ("IFLA_ADDRESS", str(word.mac)), *size], up=True)
+    return link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), ("IFLA_ADDRESS", str(word.mac)), *size], up=True)
 
 
 def mend_veth(word: Veth, master: int, ipv6: bool) -> list[bytes]:
     """Give the outer end of a pair that exists what the word says: first its bridge, then its port."""
     size: Attributes = [("IFLA_MTU", word.mtu)] if word.mtu else []
-    settings = _port_attributes(ipv6 and not _too_small(word), bool(word.master), word.hairpin, word.isolated)
-    first = _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), ("IFLA_MASTER", master), *size], up=True)
-    return [first, _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), *settings])] if settings else [first]
+    settings = port_attributes(ipv6 and not _too_small(word), bool(word.master), word.hairpin, word.isolated)
+    first = link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), ("IFLA_MASTER", master), *size], up=True)
+    return [first, link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), *settings])] if settings else [first]
 
 
 def mend_peer(word: Veth) -> bytes:
     """Give the inner end of a pair that exists what the word says."""
     size: Attributes = [("IFLA_MTU", word.mtu)] if word.mtu else []
-    return _link(
-        RTM_NEWLINK, 0, [("IFLA_IFNAME", word.peer_name), ("IFLA_ADDRESS", str(word.peer_mac)), *size], up=True
-    )
+    return link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.peer_name), ("IFLA_ADDRESS", str(word.peer_mac)), *size], up=True)
 
 
 def join(name: str, master: int) -> bytes:
     """Make a link a port of the one with index ``master``."""
-    return _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", name), ("IFLA_MASTER", master)])
+    return link(RTM_NEWLINK, 0, [("IFLA_IFNAME", name), ("IFLA_MASTER", master)])
 
 
 def move(index: int, namespace: int, name: str, mac: str = "") -> bytes:
     """Move the link with ``index`` into the namespace behind a descriptor and rename it there (``do_setlink``); it goes down by that."""
     address: Attributes = [("IFLA_ADDRESS", mac)] if mac else []
-    return _link(RTM_NEWLINK, 0, [("IFLA_NET_NS_FD", namespace), ("IFLA_IFNAME", name), *address], index=index)
+    return link(RTM_NEWLINK, 0, [("IFLA_NET_NS_FD", namespace), ("IFLA_IFNAME", name), *address], index=index)
 
 
 def mend_moved(word: Moved) -> bytes:
     """Give a moved link what the word says."""
     address: Attributes = [("IFLA_ADDRESS", str(word.mac))] if word.mac else []
-    return _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), *address], up=True)
+    return link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), *address], up=True)
 
 
 def link_up(index: int) -> bytearray:
@@ -187,7 +218,7 @@ def link_up(index: int) -> bytearray:
 
 @functools.cache
 def _up_template() -> Template:
-    return Template(lambda index: _link(RTM_NEWLINK, 0, [], up=True, index=index), index="u32")
+    return Template(lambda index: link(RTM_NEWLINK, 0, [], up=True, index=index), index="u32")
 
 
 def delete_link(name: str) -> bytearray:
@@ -197,7 +228,7 @@ def delete_link(name: str) -> bytearray:
 
 @functools.cache
 def _delete_template() -> Template:
-    return Template(lambda name: _link(RTM_DELLINK, 0, [("IFLA_IFNAME", _padded(name))]), name="name")
+    return Template(lambda name: link(RTM_DELLINK, 0, [("IFLA_IFNAME", padded(name))]), name="name")
 
 
 def regroup(name: str, group: int) -> bytearray:
@@ -208,14 +239,14 @@ def regroup(name: str, group: int) -> bytearray:
 @functools.cache
 def _group_template() -> Template:
     def encode(name: str, group: int) -> bytes:
-        return _link(RTM_NEWLINK, 0, [("IFLA_IFNAME", _padded(name)), ("IFLA_GROUP", group)])
+        return link(RTM_NEWLINK, 0, [("IFLA_IFNAME", padded(name)), ("IFLA_GROUP", group)])
 
     return Template(encode, name="name", group="u32")
 
 
 def delete_group(group: int) -> bytes:
     """Delete every link of a group together (1 ms each)."""
-    return _link(RTM_DELLINK, 0, [("IFLA_GROUP", group)])
+    return link(RTM_DELLINK, 0, [("IFLA_GROUP", group)])
 
 
 # addresses and routes
@@ -251,12 +282,12 @@ def encode_address(*, length: int, index: int, address: str, local: str = "", br
     attributes += [("IFA_BROADCAST", broadcast)] if broadcast else []
     flags = _IFA_F_NODAD if family == socket.AF_INET6 else 0
     body = {"family": family, "prefixlen": length, "flags": flags, "index": index}
-    return _encoded(ifaddrmsg(), RTM_NEWADDR, _CREATE | _EXCL, body, attributes)
+    return encoded(ifaddrmsg(), RTM_NEWADDR, CREATE | EXCL, body, attributes)
 
 
 def delete_address(word: Address, index: int) -> bytearray:
     """Remove an address from the link with ``index``."""
-    return _renamed(add_address(word, index), RTM_DELADDR, _REQUEST)
+    return renamed(add_address(word, index), RTM_DELADDR, REQUEST)
 
 
 def add_route(word: Route, index: int, *, replace: bool = False) -> bytearray:
@@ -273,14 +304,14 @@ def add_route(word: Route, index: int, *, replace: bool = False) -> bytearray:
         destination.version, version, destination=bool(destination.prefixlen), metric=bool(word.metric)
     )
     message = shape.fill(*values)
-    return _renamed(message, RTM_NEWROUTE, _REQUEST | _CREATE | _REPLACE) if replace else message
+    return renamed(message, RTM_NEWROUTE, REQUEST | CREATE | REPLACE) if replace else message
 
 
 @functools.cache
 def _route_template(version: int, gateway: int, *, destination: bool, metric: bool) -> Template:
     fields: dict[str, FieldKind] = {"index": "u32"}
-    fields |= {"length": "u8", "destination": _ADDRESS_KINDS[version]} if destination else {}
-    fields |= {"gateway": _ADDRESS_KINDS[gateway]} if gateway else {}
+    fields |= {"length": "u8", "destination": ADDRESS_KINDS[version]} if destination else {}
+    fields |= {"gateway": ADDRESS_KINDS[gateway]} if gateway else {}
     fields |= {"metric": "u32"} if metric else {}
     return Template(functools.partial(encode_route, version), **fields)
 
@@ -306,12 +337,12 @@ def encode_route(
         "scope": _SCOPE_LINK if version == 4 and not gateway else 0,
         "type": _UNICAST,
     }
-    return _encoded(rtmsg(), RTM_NEWROUTE, _CREATE | _EXCL, body, attributes)
+    return encoded(rtmsg(), RTM_NEWROUTE, CREATE | EXCL, body, attributes)
 
 
 def delete_route(word: Route, index: int) -> bytearray:
     """Remove a route over the link with ``index``."""
-    return _renamed(add_route(word, index), RTM_DELROUTE, _REQUEST)
+    return renamed(add_route(word, index), RTM_DELROUTE, REQUEST)
 
 
 # questions: constants, written out so that looking at the machine does not import pyroute2
@@ -333,37 +364,13 @@ def dump_routes(family: int) -> bytes:
     return _question(RTM_GETROUTE, struct.pack("=BBBBBBBBI", family, 0, 0, 0, _TABLE_MAIN, 0, 0, 0, 0))
 
 
+def dump_neighbours(family: int) -> bytes:
+    """Ask for the neighbours of a family; of ``AF_BRIDGE``: for the entries of bridges and of VXLAN devices."""
+    return _question(RTM_GETNEIGH, struct.pack("=BxxxiHBB", family, 0, 0, 0, 0))
+
+
 def _question(kind: int, body: bytes) -> bytes:
-    return struct.pack("=IHHII", 16 + len(body), kind, _REQUEST | _DUMP, 0, 0) + body
-
-
-# encoding
-
-
-def _link(kind: int, flags: int, attributes: Attributes, *, up: bool = False, index: int = 0) -> bytes:
-    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # noqa: PLC0415 (0.1 s)
-
-    body = {"index": index} | ({"flags": _IFF_UP, "change": _IFF_UP} if up else {})
-    return _encoded(ifinfmsg(), kind, flags, body, attributes)
-
-
-def _encoded(message: Any, kind: int, flags: int, body: Mapping[str, int], attributes: Attributes) -> bytes:
-    message["header"]["type"] = kind
-    message["header"]["flags"] = _REQUEST | flags
-    for name, value in body.items():
-        message[name] = value
-    message["attrs"] = attributes
-    message.encode()
-    return bytes(message.data)
-
-
-def _renamed(message: bytearray, kind: int, flags: int) -> bytearray:
-    _HEAD.pack_into(message, 4, kind, flags)
-    return message
-
-
-def _padded(name: str) -> str:
-    return name.ljust(15, "\0")
+    return struct.pack("=IHHII", 16 + len(body), kind, REQUEST | DUMP, 0, 0) + body
 
 
 # words in words
@@ -376,13 +383,10 @@ def meaning(word: Word) -> str:
             return f"namespace {word.path}"
         case Sysctl():
             return f"setting net/{word.path}={word.value}{_inside(word.namespace)}"
-        case Bridge():
-            return f"bridge {word.name}{_inside(word.namespace)}"
-        case Veth():
-            master = f", port of {word.master}" if word.master else ""
-            return f"veth {word.name} with {word.peer_name}{_inside(word.peer_namespace)}{master}"
-        case Moved():
-            return f"link {word.source} of the host as {word.name}{_inside(word.namespace)}"
+        case Bridge() | Veth() | Vxlan() | Moved():
+            return _link_meaning(word)
+        case Neighbour() | Forwarding():
+            return _entry_meaning(word)
         case Address():
             return f"address {word.address} dev {word.link}{_inside(word.namespace)}"
         case Route():
@@ -402,6 +406,24 @@ def _filtered(word: Table | Element | Relay) -> str:
             return f"element {{ {fields} }} of inet {word.table} {word.set.name}{_inside(word.namespace)}"
         case Relay():
             return f"relay of {word.protocol} port {word.port} of {word.host_ip} to {word.to}"
+
+
+def _link_meaning(word: Link | Moved) -> str:
+    if isinstance(word, Moved):
+        return f"link {word.source} of the host as {word.name}{_inside(word.namespace)}"
+    if isinstance(word, Bridge):
+        return f"bridge {word.name}{_inside(word.namespace)}"
+    master = f", port of {word.master}" if word.master else ""
+    if isinstance(word, Veth):
+        return f"veth {word.name} with {word.peer_name}{_inside(word.peer_namespace)}{master}"
+    tunnel = f"vxlan {word.name} with VNI {word.vni} from {word.local} port {word.port}"
+    return f"{tunnel}{_inside(word.namespace)}{master}"
+
+
+def _entry_meaning(word: Neighbour | Forwarding) -> str:
+    if isinstance(word, Neighbour):
+        return f"neighbour {word.address} at {word.mac} dev {word.link}{_inside(word.namespace)}"
+    return f"forwarding of {word.mac} to {word.vtep} dev {word.link}{_inside(word.namespace)}"
 
 
 def _inside(path: str) -> str:

@@ -1,10 +1,11 @@
 """Removes words: what is gone is gone, and what goes with something else costs nothing.
 
 Division of labour: `Remover` finds what needs a message of its own. A namespace takes everything inside with it, and every pair that
-ends in it; a link takes its addresses, routes and settings. One link is deleted by name; several are put into a group of their
-own and deleted together, because the kernel waits for each deletion (25 ms) but only once for a group.
+ends in it; a link takes its addresses, routes, entries and settings. A VXLAN device is always removed itself: the kernel takes dropped
+namespaces apart in its own time, and until then nobody else could have the device's number. One link is deleted by name; several are
+put into a group of their own and deleted together, because the kernel waits for each deletion (25 ms) but only once for a group.
 
-May import: stack, messages, desired, errors.
+May import: stack, messages, tunnels, desired, errors.
 """
 
 from __future__ import annotations
@@ -14,9 +15,28 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 
-from ..desired import HOST, Address, Bridge, Element, Key, Moved, Namespace, Route, Sysctl, Table, Veth, Word, phase
+from ..desired import (
+    HOST,
+    Address,
+    Element,
+    Entry,
+    Forwarding,
+    Key,
+    Link,
+    Moved,
+    Namespace,
+    Neighbour,
+    Route,
+    Sysctl,
+    Table,
+    Veth,
+    Vxlan,
+    Word,
+    phase,
+)
 from ..errors import LibnetworkError, NotFound
-from . import messages
+from . import messages, tunnels
+from .making import Inner
 from .messages import GONE
 from .stack import Effort, Step
 
@@ -34,15 +54,17 @@ class Remover(Effort):
         self._dropped = {word.path for word in self._pending}
         self._along: list[Word] = []
         at_once = set(free)
-        links: list[Bridge | Veth] = []
+        devices = {(word.namespace, word.name) for word in ordered if isinstance(word, Vxlan)}
+        links: list[Link] = []
         moved: list[Moved] = []
         rest: list[Word] = []
         for word in ordered:
+            on_tunnel = (_ends(word)[0], getattr(word, "link", None)) in devices
             if isinstance(word, Moved):
                 moved.append(word)
-            elif self._goes_along(word) and word.key not in at_once:
+            elif self._goes_along(word) and not on_tunnel and word.key not in at_once:
                 self._along.append(word)
-            elif isinstance(word, Bridge | Veth):
+            elif isinstance(word, Link):
                 links.append(word)
             elif not isinstance(word, Namespace | Table | Element):
                 rest.append(word)
@@ -85,16 +107,16 @@ class Remover(Effort):
         return True
 
     def _goes_along(self, word: Word) -> bool:
-        return not isinstance(word, Namespace) and bool(self._dropped & set(_ends(word)))
+        return not isinstance(word, Namespace | Vxlan) and bool(self._dropped & set(_ends(word)))
 
-    def _inner(self, words: list[Word], links: list[Bridge | Veth | Moved]) -> None:
-        """Addresses, routes and settings, less those that go with a link."""
+    def _inner(self, words: list[Word], links: list[Link | Moved]) -> None:
+        """Addresses, routes, entries and settings, less those that go with a link."""
         doomed = {(word.namespace, word.name) for word in links}
         doomed |= {(word.peer_namespace, word.peer_name) for word in links if isinstance(word, Veth)}
         self._with_links: list[Word] = []
-        inside: dict[str, list[Word]] = defaultdict(list)
+        inside: dict[str, list[Inner]] = defaultdict(list)
         for word in words:
-            if isinstance(word, Address | Route | Sysctl):
+            if isinstance(word, Address | Route | Sysctl | Entry):
                 alone = (word.namespace, word.link) not in doomed
                 (inside[word.namespace] if alone else self._with_links).append(word)
         for path, some in inside.items():
@@ -102,15 +124,13 @@ class Remover(Effort):
             self._settings(path, [word for word in some if isinstance(word, Sysctl)])
             self.stack(path).close()
 
-    def _messages(self, path: str, words: list[Word]) -> None:
+    def _messages(self, path: str, words: list[Inner]) -> None:
         stack = self.stack(path)
         steps: list[Step] = []
         for word in words:
             try:
-                if isinstance(word, Address):
-                    steps.append((word, messages.delete_address(word, stack.index(word.link))))
-                elif isinstance(word, Route):
-                    steps.append((word, messages.delete_route(word, stack.index(word.link))))
+                if not isinstance(word, Sysctl):
+                    steps += [(word, message) for message in _deletions(word, stack.index(word.link))]
             except NotFound:
                 self.done(word)
         if steps:
@@ -134,8 +154,8 @@ class Remover(Effort):
         else:
             self._send(word.namespace, [(word, messages.move(index, self.stack(HOST).fd, word.source))])
 
-    def _links(self, links: list[Bridge | Veth]) -> None:
-        by_namespace: dict[str, list[Bridge | Veth]] = defaultdict(list)
+    def _links(self, links: list[Link]) -> None:
+        by_namespace: dict[str, list[Link]] = defaultdict(list)
         for word in links:
             by_namespace[word.namespace].append(word)
         for path, some in by_namespace.items():
@@ -143,7 +163,7 @@ class Remover(Effort):
         for each in self._with_links:
             self.done(each)
 
-    def _delete(self, path: str, words: list[Bridge | Veth]) -> None:
+    def _delete(self, path: str, words: list[Link]) -> None:
         if len(words) == 1:
             self._send(path, [(words[0], messages.delete_link(words[0].name))])
             return
@@ -159,6 +179,18 @@ class Remover(Effort):
                 self.done(word)
             return
         self.send(transport, steps, "remove", GONE)
+
+
+def _deletions(word: Address | Route | Neighbour | Forwarding, index: int) -> list[bytearray]:
+    match word:
+        case Address():
+            return [messages.delete_address(word, index)]
+        case Route():
+            return [messages.delete_route(word, index)]
+        case Neighbour():
+            return [tunnels.delete_neighbour(word, index)]
+        case Forwarding():
+            return tunnels.delete_forwarding(word, index)
 
 
 def _ends(word: Word) -> tuple[str, ...]:

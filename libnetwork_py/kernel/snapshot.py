@@ -12,29 +12,28 @@ import socket
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 
-from ..desired import HOST, Element, Key, Relay, Sysctl, Table, Word
+from ..desired import HOST, Element, Entry, Key, Relay, Sysctl, Table, Word
 from ..errors import InvalidParameter, NotFound
-from ..facts import Facts, LinkFact, LinkStatistics, NamespaceFacts, RouteFact, TableFact
-from ..types import IPAddress, IPInterface, IPNetwork
-from . import messages
+from ..facts import Facts, LinkFact, LinkStatistics, NamespaceFacts, RouteFact, TableFact, TunnelFact
+from ..types import IPInterface, IPNetwork
+from . import entry_facts, messages
+from .attributes import address_of, number_in, octets_in, pieces, text_of
 from .stack import NETLINK_NETFILTER, Sockets
 from .transport import Transport
 
-_ATTRIBUTE = struct.Struct("=HH")
-_NUMBER = struct.Struct("=I")
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _COUNTERS = struct.Struct("=8Q")  # the beginning of struct rtnl_link_stats64
-_NESTED = 0x3FFF  # without the flags NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
 _IFLA_STATS64, _IFLA_GROUP = 23, 27
-_INFO_KIND, _INFO_SLAVE_DATA = 1, 5
-_BRPORT_MODE, _BRPORT_ISOLATED = 4, 33
+_INFO_KIND, _INFO_DATA, _INFO_SLAVE_DATA = 1, 2, 5
+_BRPORT_MODE, _BRPORT_LEARNING, _BRPORT_UNICAST_FLOOD, _BRPORT_ISOLATED = 4, 8, 9, 33
+_VXLAN_ID, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PROXY, _VXLAN_PORT, _VXLAN_LOCAL6 = 1, 4, 7, 11, 15, 17
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE, _RTA_VIA = 1, 4, 5, 6, 15, 18
 _MAIN, _UNICAST, _KERNEL, _CLONED = 254, 1, 2, 0x200
@@ -43,17 +42,18 @@ _MAIN, _UNICAST, _KERNEL, _CLONED = 254, 1, 2, 0x200
 def take(sockets: Sockets, namespaces: Iterable[str], words: Iterable[Word]) -> Facts:
     """Return a snapshot of the host, of ``namespaces``, and of the tables and settings that ``words`` name."""
     inside: dict[str, NamespaceFacts] = {}
+    listed = list(words)
+    with_entries = {word.namespace for word in listed if isinstance(word, Entry)}
     for path in dict.fromkeys((HOST, *namespaces)):
         try:
             transport = sockets.host() if path == HOST else sockets.inside(path)
         except (NotFound, InvalidParameter):
             continue  # no such path, or a file that a namespace was never bound to
         try:
-            inside[path] = namespace_facts(transport)
+            inside[path] = namespace_facts(transport, entries=path in with_entries)
         finally:
             if path != HOST:
                 transport.close()
-    listed = list(words)
     relays = sockets.relays.carried() if any(isinstance(word, Relay | Table) for word in listed) else {}
     return Facts(inside, _tables(sockets, listed), _sysctls(sockets, listed), relays)
 
@@ -96,23 +96,24 @@ def _sysctls(sockets: Sockets, words: Iterable[Word]) -> dict[Key, str]:
     return found
 
 
-def namespace_facts(transport: Transport) -> NamespaceFacts:
-    """Return the links, addresses and unicast routes of the namespace of an rtnetlink socket."""
+def namespace_facts(transport: Transport, *, entries: bool = False) -> NamespaceFacts:
+    """Return the links, addresses and unicast routes of the namespace of an rtnetlink socket; with ``entries``, those too."""
     links, names = _links(transport)
     addresses = frozenset((names[index], address) for index, address in _addresses(transport) if index in names)
-    return NamespaceFacts(links=links, addresses=addresses, routes=frozenset(_routes(transport, names)))
+    facts = NamespaceFacts(links=links, addresses=addresses, routes=frozenset(_routes(transport, names)))
+    return entry_facts.added(facts, transport, names) if entries else facts
 
 
 def statistics(transport: Transport) -> Mapping[str, LinkStatistics]:
     """Return the counters of every link of the namespace of an rtnetlink socket."""
     counters: dict[str, LinkStatistics] = {}
     for _, data in transport.dump(messages.dump_links(statistics=True), "read the interfaces' counters"):
-        attributes = dict(_attributes(data, _LINK.size))
+        attributes = dict(pieces(data, _LINK.size))
         start, end = attributes[_IFLA_STATS64]
         rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_dropped, tx_dropped = _COUNTERS.unpack(
             data[start:end][: _COUNTERS.size]
         )
-        counters[_text(data, attributes[_IFLA_IFNAME])] = LinkStatistics(
+        counters[text_of(data, attributes[_IFLA_IFNAME])] = LinkStatistics(
             rx_bytes=rx_bytes,
             rx_packets=rx_packets,
             rx_errors=rx_errors,
@@ -131,9 +132,9 @@ def _links(transport: Transport) -> tuple[dict[str, LinkFact], dict[int, str]]:
     names: dict[int, str] = {}
     for _, data in transport.dump(messages.dump_links(), "read the interfaces"):
         _, _, index, flags, _ = _LINK.unpack_from(data)
-        attributes = dict(_attributes(data, _LINK.size))
+        attributes = dict(pieces(data, _LINK.size))
         dumped.append((data, index, flags, attributes))
-        names[index] = _text(data, attributes[_IFLA_IFNAME])
+        names[index] = text_of(data, attributes[_IFLA_IFNAME])
     return {
         names[index]: _link(data, index, flags, attributes, names) for data, index, flags, attributes in dumped
     }, names
@@ -142,27 +143,40 @@ def _links(transport: Transport) -> tuple[dict[str, LinkFact], dict[int, str]]:
 def _link(
     data: bytes, index: int, flags: int, attributes: dict[int, tuple[int, int]], names: Mapping[int, str]
 ) -> LinkFact:
-    kind, hairpin, isolated = "", False, False
-    if _IFLA_LINKINFO in attributes:
-        info = dict(_attributes(data, *attributes[_IFLA_LINKINFO]))
-        kind = _text(data, info[_INFO_KIND]) if _INFO_KIND in info else ""
-        if _INFO_SLAVE_DATA in info:
-            port = dict(_attributes(data, *info[_INFO_SLAVE_DATA]))
-            hairpin, isolated = (
-                bool(each in port and data[port[each][0]]) for each in (_BRPORT_MODE, _BRPORT_ISOLATED)
-            )
+    info = dict(pieces(data, *attributes[_IFLA_LINKINFO])) if _IFLA_LINKINFO in attributes else {}
+    kind = text_of(data, info[_INFO_KIND]) if _INFO_KIND in info else ""
+    port = dict(pieces(data, *info[_INFO_SLAVE_DATA])) if _INFO_SLAVE_DATA in info else {}
+
+    def flag(number: int, default: bool) -> bool:
+        return bool(data[port[number][0]]) if number in port else default
+
     mac = attributes.get(_IFLA_ADDRESS)
     return LinkFact(
         name=names[index],
         index=index,
         kind=kind,
         mac=data[mac[0] : mac[1]].hex(":") if mac else "",
-        mtu=_number(data, attributes, _IFLA_MTU),
+        mtu=number_in(data, attributes, _IFLA_MTU),
         up=bool(flags & _IFF_UP),
-        group=_number(data, attributes, _IFLA_GROUP),
-        master=names.get(_number(data, attributes, _IFLA_MASTER), ""),
-        hairpin=hairpin,
-        isolated=isolated,
+        group=number_in(data, attributes, _IFLA_GROUP),
+        master=names.get(number_in(data, attributes, _IFLA_MASTER), ""),
+        hairpin=flag(_BRPORT_MODE, False),
+        isolated=flag(_BRPORT_ISOLATED, False),
+        learning=flag(_BRPORT_LEARNING, True),
+        flood=flag(_BRPORT_UNICAST_FLOOD, True),
+        tunnel=_tunnel(data, info[_INFO_DATA]) if kind == "vxlan" and _INFO_DATA in info else None,
+    )
+
+
+def _tunnel(data: bytes, place: tuple[int, int]) -> TunnelFact:
+    attributes = dict(pieces(data, *place))
+    local = octets_in(data, attributes, _VXLAN_LOCAL) or octets_in(data, attributes, _VXLAN_LOCAL6)
+    return TunnelFact(
+        vni=number_in(data, attributes, _VXLAN_ID),
+        local=address_of(local),
+        port=int.from_bytes(octets_in(data, attributes, _VXLAN_PORT), "big"),
+        learning=any(octets_in(data, attributes, _VXLAN_LEARNING)),
+        proxy=any(octets_in(data, attributes, _VXLAN_PROXY)),
     )
 
 
@@ -170,7 +184,7 @@ def _addresses(transport: Transport) -> Iterator[tuple[int, IPInterface]]:
     """Link index and address with prefix length."""
     for _, data in transport.dump(messages.dump_addresses(), "read the addresses"):
         family, length, _, _, index = _ADDRESS.unpack_from(data)
-        attributes = dict(_attributes(data, _ADDRESS.size))
+        attributes = dict(pieces(data, _ADDRESS.size))
         place = attributes.get(_IFA_LOCAL) or attributes.get(
             _IFA_ADDRESS
         )  # on a point-to-point link ADDRESS is the peer's
@@ -187,16 +201,18 @@ def _routes(transport: Transport, names: Mapping[int, str]) -> Iterator[RouteFac
     for family in (socket.AF_INET, socket.AF_INET6):
         for data in _dump_routes(transport, family):
             _, length, _, _, table, protocol, _, kind, flags = _ROUTE.unpack_from(data)
-            attributes = dict(_attributes(data, _ROUTE.size))
-            table = _number(data, attributes, _RTA_TABLE) or table
-            name = names.get(_number(data, attributes, _RTA_OIF))
+            attributes = dict(pieces(data, _ROUTE.size))
+            table = number_in(data, attributes, _RTA_TABLE) or table
+            name = names.get(number_in(data, attributes, _RTA_OIF))
             if table != _MAIN or kind != _UNICAST or flags & _CLONED or name is None:
                 continue
             yield RouteFact(
-                destination=_network(family, _bytes(data, attributes, _RTA_DST), length),
+                destination=_network(family, octets_in(data, attributes, _RTA_DST), length),
                 link=name,
-                gateway=_address(_bytes(data, attributes, _RTA_GATEWAY) or _bytes(data, attributes, _RTA_VIA)[2:]),
-                metric=_number(data, attributes, _RTA_PRIORITY),
+                gateway=address_of(
+                    octets_in(data, attributes, _RTA_GATEWAY) or octets_in(data, attributes, _RTA_VIA)[2:]
+                ),
+                metric=number_in(data, attributes, _RTA_PRIORITY),
                 connected=protocol == _KERNEL,
             )
 
@@ -206,38 +222,6 @@ def _dump_routes(transport: Transport, family: int) -> list[bytes]:
         return [data for _, data in transport.dump(messages.dump_routes(family), "read the routes")]
     except NotFound:  # a namespace that never had a route has no table yet ("FIB table does not exist")
         return []
-
-
-def _attributes(data: bytes, start: int, end: int = -1) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Type and payload bounds of each attribute."""
-    if end < 0:
-        end = len(data)
-    while start + 4 <= end:
-        length, kind = _ATTRIBUTE.unpack_from(data, start)
-        if length < 4:
-            return
-        yield kind & _NESTED, (start + 4, start + length)
-        start += (length + 3) & ~3
-
-
-def _bytes(data: bytes, attributes: dict[int, tuple[int, int]], kind: int) -> bytes:
-    start, end = attributes.get(kind, (0, 0))
-    return data[start:end]
-
-
-def _number(data: bytes, attributes: dict[int, tuple[int, int]], kind: int) -> int:
-    place = attributes.get(kind)
-    return int(_NUMBER.unpack_from(data, place[0])[0]) if place else 0
-
-
-def _text(data: bytes, place: tuple[int, int]) -> str:
-    return data[place[0] : place[1]].rstrip(b"\0").decode(errors="replace")
-
-
-def _address(packed: bytes) -> IPAddress | None:
-    if not packed:
-        return None
-    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
 
 
 def _network(family: int, packed: bytes, length: int) -> IPNetwork:

@@ -25,7 +25,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 from attrs import define
 
-from ..desired import HOST, Change, Description, Word, reshaped
+from ..desired import HOST, Change, Description, Key, Word, replaced, reshaped
 from ..errors import Internal, InvalidParameter, LibnetworkError, NotFound, NotSupported, Unavailable
 from ..facts import Facts, FilterFacts, LinkFact, LinkStatistics, RouteFact, compare
 from ..kernel.api import PortFlow
@@ -183,7 +183,9 @@ class FakeKernel:
         with self._lock:
             before = self._machine.copy()
             removed = tuple(word for word in explicit(change) if before.find(word))
-            altered = {new.key: old for old, new in reshaped(change)}
+            altered: dict[Key, Word] = {new.key: old for old, new in reshaped(change)}
+            over = replaced(change)
+            altered |= {word.key: word for word in change.remove if word.key in over}
             done: list[tuple[str, Word]] = []
             try:
                 for word in reversed(in_order(removed)):

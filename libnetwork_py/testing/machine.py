@@ -5,37 +5,47 @@ a kernel's refusals; it knows no order, no undoing and no failure injection, whi
 
 What it leaves out: traffic, carrier, link-local addresses, secondary addresses that go with their primary.
 
-May import: inside, kernel.transport, kernel.messages, desired, facts, types, errors.
+May import: inside, views, kernel.transport, kernel.messages, desired, facts, types, errors.
 """
 
 from __future__ import annotations
 
 import errno
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Interface, IPv6Interface
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from attrs import Factory, define, evolve, field
 
-from ..desired import HOST, Address, Bridge, Element, Moved, Namespace, Relay, Route, Sysctl, Table, Veth, Word
+from ..desired import (
+    HOST,
+    Address,
+    Bridge,
+    Element,
+    Forwarding,
+    Link,
+    Moved,
+    Namespace,
+    Neighbour,
+    Relay,
+    Route,
+    Sysctl,
+    Table,
+    Veth,
+    Vxlan,
+    Word,
+)
 from ..errors import InvalidParameter, LibnetworkError, NotFound
-from ..facts import Facts, LinkFact, NamespaceFacts, RouteFact, TableFact
+from ..facts import Facts, LinkFact, NamespaceFacts, RouteFact, TableFact, tunnel_of
 from ..kernel.messages import meaning
 from ..kernel.transport import Refusal, refused
 from ..types import EMPTY, IPInterface, check_interface_name
 from .inside import Inside, Presets
+from .views import LOOPBACK, LOOPBACK_ADDRESSES, connected, entries, link_fact, metric_of
 
 BRIDGE_PORTS = 1023
 """As many ports as a bridge takes (``BR_MAX_PORTS`` less one)."""
 
-LOOPBACK = LinkFact("lo", 1, "", "00:00:00:00:00:00", 65536, up=True)
-LOOPBACK_ADDRESSES: tuple[IPInterface, ...] = (IPv4Interface("127.0.0.1/8"), IPv6Interface("::1/128"))
-
-METRICS = {4: (0, 0), 6: (1024, 256)}
-"""The metric of a route that names none, and of a connected one, per family."""
-
-AnyLink: TypeAlias = Bridge | Veth | Moved | LinkFact
+AnyLink: TypeAlias = Link | Moved | LinkFact
 
 
 @define
@@ -80,26 +90,22 @@ class Machine:
                 if self.setting(word) is None:
                     raise refuse(word, errno.ENOENT)
                 inside.settings[word.key] = word.value
-            case Bridge() | Veth() | Moved():
+            case Bridge() | Veth() | Vxlan() | Moved():
                 self._make_link(word, inside)
-            case Address():
-                self._check_address(word)
-            case Route():
-                self._check_route(word)
-            case Element():
-                self._check_element(word)
             case Namespace() | Table() | Relay():
                 pass
+            case _:
+                self._check_inner(word)
         inside.words[word.key] = word
 
-    def _make_link(self, word: Bridge | Veth | Moved, inside: Inside) -> None:
+    def _make_link(self, word: Link | Moved, inside: Inside) -> None:
         match word:
             case Veth():
                 self._make_veth(word, inside)
             case Moved():
                 self._move(word, inside)
-            case Bridge():
-                self._check_name(word, word.namespace, word.name)
+            case Bridge() | Vxlan():
+                self._check_link(word)
                 inside.number(word.name)
 
     def _enter(self, word: Word) -> Inside:
@@ -127,7 +133,7 @@ class Machine:
             return None
         word = inside.words.get(("link", namespace, name))
         preset = (link for link in (LOOPBACK, *self._preset_links(namespace)) if link.name == name)
-        return word if isinstance(word, (Bridge, Veth, Moved)) else inside.peers.get(name) or next(preset, None)
+        return word if isinstance(word, Link | Moved) else inside.peers.get(name) or next(preset, None)
 
     def _preset_links(self, namespace: str) -> tuple[LinkFact, ...]:
         return self.presets.links if namespace == HOST else ()
@@ -158,12 +164,39 @@ class Machine:
         self._inside[HOST].back.pop(word.source, None)
         inside.number(word.name)
 
+    def _check_link(self, word: Bridge | Vxlan) -> None:
+        self._check_name(word, word.namespace, word.name)
+        if isinstance(word, Bridge):
+            return
+        others = (each for inside in self._inside.values() for each in inside.words.values())
+        if any(isinstance(each, Vxlan) and (each.vni, each.port) == (word.vni, word.port) for each in others):
+            raise refuse(word, errno.EEXIST, "A VXLAN device with the specified VNI already exists")
+        if word.master:
+            self._check_master(word, word.namespace, word.master)
+
+    def _check_inner(self, word: Address | Route | Element | Neighbour | Forwarding) -> None:
+        if isinstance(word, Address):
+            self._check_address(word)
+        elif isinstance(word, Route):
+            self._check_route(word)
+        elif isinstance(word, Element):
+            self._check_element(word)
+        else:
+            self._check_entry(word)
+
+    def _check_entry(self, word: Neighbour | Forwarding) -> None:
+        link = self._need_link(word, word.namespace, word.link)
+        if isinstance(word, Forwarding) and not (isinstance(link, Vxlan) and link.master):
+            raise refuse(word, errno.EOPNOTSUPP)
+        if isinstance(word, Forwarding) and isinstance(link, Vxlan) and link.local.version != word.vtep.version:
+            raise refuse(word, errno.EAFNOSUPPORT)
+
     def _check_address(self, word: Address) -> None:
         self._need_link(word, word.namespace, word.link)
         if (word.link, word.address) in self.addresses(word.namespace):
             raise refuse(word, errno.EEXIST)
 
-    def _check_master(self, word: Veth, namespace: str, name: str) -> None:
+    def _check_master(self, word: Veth | Vxlan, namespace: str, name: str) -> None:
         master = self._need_link(word, namespace, name)
         if not isinstance(master, Bridge) and getattr(master, "kind", "") != "bridge":
             raise refuse(word, errno.EOPNOTSUPP)
@@ -195,8 +228,11 @@ class Machine:
     def mend(self, word: Word) -> None:
         """Give a word that exists another shape; a link keeps what is on it, unless its other end would be another one."""
         there = self.find(word)
-        if isinstance(word, Bridge) and isinstance(there, Bridge):
-            self._inside[word.namespace].words[word.key] = word
+        simple = isinstance(word, Bridge | Neighbour | Forwarding) and type(word) is type(there)
+        if isinstance(word, Vxlan) and isinstance(there, Vxlan):
+            simple = tunnel_of(word) == tunnel_of(there)
+        if simple:
+            self._inside[home(word)].words[word.key] = word
         elif isinstance(word, Veth) and isinstance(there, Veth) and _far_end(word) == _far_end(there):
             self._inside[word.namespace].words[word.key] = word
             self._inside[word.peer_namespace].peers[word.peer_name] = word
@@ -219,7 +255,7 @@ class Machine:
             case Sysctl():
                 if there.restore is not None:
                     inside.settings[there.key] = there.restore
-            case Bridge() | Veth() | Moved():
+            case Bridge() | Veth() | Vxlan() | Moved():
                 self._remove_link(there)
             case Address():
                 self._remove_address(there)
@@ -228,14 +264,14 @@ class Machine:
                     each for each in inside.words.values() if isinstance(each, Element) and each.table == there.name
                 ]
                 _drop(inside, elements)
-            case Route() | Element() | Relay():
+            case Route() | Element() | Neighbour() | Forwarding() | Relay():
                 pass
 
-    def _remove_link(self, word: Bridge | Veth | Moved) -> None:
+    def _remove_link(self, word: Link | Moved) -> None:
         match word:
             case Veth():
                 self._remove_veth(word)
-            case Bridge():
+            case Bridge() | Vxlan():
                 self._free_ports(word)
                 self._sweep(word.namespace, word.name)
             case Moved():
@@ -267,7 +303,7 @@ class Machine:
             del inside.settings[key]
         del inside.indexes[name]
 
-    def _free_ports(self, bridge: Bridge) -> None:
+    def _free_ports(self, bridge: Bridge | Vxlan) -> None:
         for name, veth in self._inside[bridge.namespace].peers.items():
             if veth.peer_master == bridge.name:
                 freed = evolve(veth, peer_master="")
@@ -278,6 +314,8 @@ class Machine:
                 words[key] = self._inside[word.peer_namespace].peers[word.peer_name] = evolve(
                     word, master="", hairpin=False, isolated=False
                 )
+            elif isinstance(word, Vxlan) and word.master == bridge.name:
+                words[key] = evolve(word, master="")
 
     def _remove_address(self, word: Address) -> None:
         family = word.address.version
@@ -296,6 +334,10 @@ class Machine:
         preset = self.presets.addresses if namespace == HOST else ()
         return frozenset({*made, *preset, *((LOOPBACK.name, address) for address in LOOPBACK_ADDRESSES)})
 
+    def words(self, namespace: str) -> Collection[Word]:
+        """Return the words in a namespace."""
+        return self._need_namespace(namespace).words.values()
+
     def routes(self, namespace: str) -> frozenset[RouteFact]:
         """Return the routes of a namespace's main table, the connected ones of its addresses included."""
         words = self._need_namespace(namespace).words.values()
@@ -305,7 +347,7 @@ class Machine:
             if isinstance(each, Route)
         )
         preset = self.presets.routes if namespace == HOST else ()
-        return frozenset({*made, *preset, *_connected(self.addresses(namespace))})
+        return frozenset({*made, *preset, *connected(self.addresses(namespace))})
 
     def links(self, namespace: str) -> Mapping[str, LinkFact]:
         """Return the interfaces of a namespace by name, loopback first."""
@@ -324,8 +366,8 @@ class Machine:
         inside = self._need_namespace(namespace)
         found = {link.name: link for link in (LOOPBACK, *self._preset_links(namespace))}
         for word in inside.words.values():
-            if isinstance(word, (Bridge, Veth)):
-                found[word.name] = _link_fact(word, inside.indexes[word.name])
+            if isinstance(word, Link):
+                found[word.name] = link_fact(word, inside.indexes[word.name])
         for name, veth in inside.peers.items():
             found[name] = LinkFact(
                 name, inside.indexes[name], "veth", veth.peer_mac, veth.mtu or 1500, up=True, master=veth.peer_master
@@ -367,7 +409,10 @@ def facts(machine: Machine, namespaces: Iterable[str], words: Iterable[Word]) ->
     wanted = tuple(words)
     paths = dict.fromkeys(path for path in (HOST, *namespaces) if machine.has_namespace(path))
     inside = {
-        path: NamespaceFacts(machine.links(path), machine.addresses(path), machine.routes(path)) for path in paths
+        path: NamespaceFacts(
+            machine.links(path), machine.addresses(path), machine.routes(path), *entries(machine.words(path))
+        )
+        for path in paths
     }
     tables = dict.fromkeys((word.namespace, word.name) for word in wanted if isinstance(word, Table))
     tables |= dict.fromkeys((word.namespace, word.table) for word in wanted if isinstance(word, Element))
@@ -386,35 +431,11 @@ def home(word: Word) -> str:
     return word.path if isinstance(word, Namespace) else word.namespace
 
 
-def metric_of(route: Route) -> int:
-    """Return the metric that the kernel gives a route."""
-    return route.metric or METRICS[route.destination.version][0]
-
-
 def _empty(presets: Presets) -> dict[str, Inside]:
     inside = {path: Inside() for path in (HOST, *presets.namespaces)}
     for link in presets.links:
         inside[HOST].number(link.name)
     return inside
-
-
-def _connected(addresses: Iterable[tuple[str, IPInterface]]) -> Iterator[RouteFact]:
-    for link, address in addresses:
-        # IPv4 has no route for a /32, IPv6 has one for a /128; those of loopback are in the local table
-        if link != LOOPBACK.name and (address.version == 6 or address.network.prefixlen < 32):
-            yield RouteFact(address.network, link, None, METRICS[address.version][1], connected=True)
-
-
-def _link_fact(word: Bridge | Veth, index: int) -> LinkFact:
-    mtu = word.mtu or 1500
-    if isinstance(word, Bridge):
-        return LinkFact(word.name, index, "bridge", word.mac, mtu, up=True, group=word.group)
-    # the kernel gives the outer end a random address; here it follows from the name, so that texts are the same every time
-    mac = (b"\x02\x00" + zlib.crc32(f"{word.namespace} {word.name}".encode()).to_bytes(4, "big")).hex(":")
-    return LinkFact(
-        word.name, index, "veth", mac, mtu, up=True, group=word.group,
-        master=word.master, hairpin=word.hairpin, isolated=word.isolated,
-    )  # fmt: skip
 
 
 def _both_ends(word: Veth) -> tuple[tuple[str, str], tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 import pytest
 from attrs import evolve, frozen
@@ -14,11 +14,14 @@ from libnetwork_py.desired import (
     Bridge,
     Change,
     Description,
+    Forwarding,
     Moved,
     Namespace,
+    Neighbour,
     Route,
     Sysctl,
     Veth,
+    Vxlan,
     Word,
 )
 from libnetwork_py.errors import LibnetworkError
@@ -68,7 +71,26 @@ class Step:
     remove: Words = lambda _: ()
 
 
+HERE, THERE, THERE_IPV6 = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2"), IPv6Address("2001:db8::2")
+
+
+def tunnel(web: str) -> Description:
+    """A bridge with a VXLAN device in the sandbox's namespace."""
+    return (
+        Bridge(web, "br2", MacAddress("02:00:00:00:00:02"), 1400),
+        Vxlan(web, "vx0", 77, HERE, 4790, "br2", 1400, 77),
+    )
+
+
+def peer(web: str, mac: MacAddress = OTHER_MAC) -> Description:
+    """Somebody behind it."""
+    return Neighbour(web, "vx0", IPv4Address("10.1.0.2"), mac), Forwarding(web, "vx0", mac, THERE)
+
+
 GOOD = (
+    Step("a tunnel", tunnel),
+    Step("a tunnel and somebody behind it", lambda web: (*tunnel(web), *peer(web))),
+    Step("a tunnel of the host's own", lambda _: (Vxlan(HOST, "vx1", 78, HERE, master="br0", proxy=False),)),
     Step("an address", ADDRESS),
     Step("an address and a route", lambda web: (*ADDRESS(web), *ROUTE(web))),
     Step("a host address", lambda web: (Address(web, "eth0", IPv4Interface("10.0.0.1/32")),)),
@@ -113,6 +135,14 @@ GOOD = (
 )
 
 BAD = (
+    Step("a tunnel with a number that is taken", lambda web: (*tunnel(web), Vxlan(HOST, "vx1", 77, HERE, 4790, "br0"))),
+    Step("a tunnel named as a pair", lambda _: (Vxlan(HOST, "veth1", 77, HERE),)),
+    Step("a tunnel that is a port of nothing", lambda web: (Vxlan(web, "vx0", 77, HERE, master="br7"),)),
+    Step("a neighbour twice", lambda web: (*tunnel(web), *peer(web)[:1], *peer(web, MAC)[:1])),
+    Step("a neighbour on nothing", lambda web: peer(web)[:1]),
+    Step("forwarding twice", lambda web: (*tunnel(web), *peer(web)[1:], Forwarding(web, "vx0", OTHER_MAC, HERE))),
+    Step("forwarding over nothing", lambda web: peer(web)[1:]),
+    Step("forwarding by another family", lambda web: (*tunnel(web), Forwarding(web, "vx0", OTHER_MAC, THERE_IPV6))),
     Step("a namespace that exists", lambda web: (Namespace(web),)),
     Step("a bridge that exists", lambda _: (BRIDGE,)),
     Step("a bridge named as a veth", lambda _: (evolve(BRIDGE, name="veth1"),)),
@@ -218,9 +248,12 @@ def _plain(inside: NamespaceFacts) -> NamespaceFacts:
         {name: _anonymous(link) for name, link in sorted(inside.links.items())},
         frozenset(each for each in inside.addresses if not each[1].is_link_local),
         frozenset(each for each in inside.routes if not each.destination.is_link_local),
+        inside.neighbours,
+        inside.forwarding,
+        inside.bridged,
     )
 
 
 def _anonymous(link: LinkFact) -> LinkFact:
-    random = link.kind == "veth" and link.mac not in {MAC, OTHER_MAC}
+    random = link.kind in {"veth", "vxlan"} and link.mac not in {MAC, OTHER_MAC}
     return evolve(link, index=0, mac="" if random else link.mac)

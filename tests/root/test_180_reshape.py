@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Interface
 from typing import Any
 
 import pytest
@@ -137,7 +138,7 @@ def test_an_address_beside_it_changes_too(host: str, ours: LinuxKernel, where: s
     """A link may be altered in a change that takes and gives other things on it."""
     one = (*NETWORK, *sandbox(1, where))
     ours.apply(making(*one))
-    more = Address(HOST, "br0", type(NETWORK[1].address)("10.19.0.1/16"))  # type: ignore[union-attr]
+    more = Address(HOST, "br0", IPv4Interface("10.19.0.1/16"))
     ours.apply(between(one, (*altered(one, isolated=True), more)))
     assert machine.addresses("br0", host) == {"10.9.0.1/16", "10.19.0.1/16"}
     assert looks(host, where)[3] is True
