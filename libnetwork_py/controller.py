@@ -363,6 +363,10 @@ class NetworkController:
     def _since(self, since: float | datetime | None) -> int:
         if isinstance(since, int) and not isinstance(since, bool):
             return since
+        if not (since is None or isinstance(since, (float, datetime))):
+            raise InvalidParameter(
+                f"since is an event's number, a time in seconds or a datetime, not {since!r}", code="invalid_since"
+            )
         moment = since.timestamp() if isinstance(since, datetime) else since
         last = 0
         while batch := self._store.events(last):

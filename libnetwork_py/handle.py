@@ -1,12 +1,14 @@
 """What `Network`, `Endpoint` and `Sandbox` have in common: an id, and a record that is read again whenever it is asked.
 
-May import: nothing of this package.
+May import: errors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+
+from .errors import InvalidParameter
 
 
 class _Record(Protocol):
@@ -65,3 +67,22 @@ class Handle(Generic[R]):
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+
+H = TypeVar("H", bound="Handle[Any]")
+
+
+def given(value: object, kind: type[H]) -> H:
+    """Return an object that a caller gave.
+
+    Raises:
+        InvalidParameter: it is something else, a name for example.
+    """
+    if isinstance(value, kind):
+        return value
+    what = kind.__name__.lower()
+    raise InvalidParameter(
+        f"{value!r} is no {kind.__name__}: give what create_{what}() or {what}() returns",
+        code="not_an_object",
+        kind=what,
+    )

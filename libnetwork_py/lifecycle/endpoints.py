@@ -17,6 +17,7 @@ from ..drivers.api import NetworkDriver
 from ..endpoint import TRANSITIONS, Endpoint, EndpointRecord, Verb
 from ..errors import Conflict, Forbidden, InvalidParameter, NotFound, NotSupported
 from ..facts import LinkStatistics
+from ..handle import given
 from ..kernel.api import PortFlow
 from ..network import EndpointSpec, NetworkRecord
 from ..sandbox import Sandbox, SandboxRecord
@@ -130,6 +131,7 @@ class Endpoints:
 
     def join(self, endpoint_id: str, sandbox: Sandbox, priority: int) -> None:
         """Join an endpoint to a sandbox."""
+        given(sandbox, Sandbox)
         self._engine.again(lambda: self._join(endpoint_id, sandbox, priority))
 
     def _join(self, endpoint_id: str, sandbox: Sandbox, priority: int) -> None:
@@ -147,7 +149,7 @@ class Endpoints:
         ifname = self._interface_name(endpoint, sandbox, driver.interface_prefix(network))
         bindings = self._reserve(endpoint.ports, endpoint, work)
         joined = evolve(
-            endpoint, sandbox_id=sandbox.id, ifname=ifname, bindings=bindings, priority=int(priority),
+            endpoint, sandbox_id=sandbox.id, ifname=ifname, bindings=bindings, priority=_whole(priority),
             segment=driver.segment(network, state.segments(network.id)),
         )  # fmt: skip
         work.put(joined)
@@ -306,6 +308,12 @@ class Endpoints:
                 code="endpoint_elsewhere", endpoint_id=found.id, host=found.host,
             )  # fmt: skip
         return found
+
+
+def _whole(priority: object) -> int:
+    if isinstance(priority, int):
+        return int(priority)
+    raise InvalidParameter(f"invalid priority {priority!r}: it is a whole number", code="invalid_priority")
 
 
 def _exposed(value: str | int) -> str:

@@ -19,6 +19,7 @@ from ..desired import HOST, Sysctl
 from ..endpoint import Endpoint, EndpointRecord
 from ..errors import Conflict, InvalidParameter, NotFound
 from ..facts import LinkStatistics, NamespaceFacts, RouteFact
+from ..handle import given
 from ..network import EndpointSpec, Network
 from ..sandbox import Interface, Sandbox, SandboxRecord, SandboxSpec
 from ..types import Family, IPAddress, MacAddress, as_tuple, check_name, freeze, parse_address
@@ -176,6 +177,7 @@ class Sandboxes:
             raise InvalidParameter(
                 f"connect() got unknown options {', '.join(unknown)}", code="unknown_option", options=unknown
             )
+        given(network, Network)
         return self._engine.again(
             lambda: self._connect(sandbox_id, network, priority, options), f"endpoint/{network.id}/"
         )
@@ -186,13 +188,13 @@ class Sandboxes:
             record = self._get(sandbox_id)
             target = state.network(network.id)
             work.step(f"connect {record.name} to {target.name}")
-            given: dict[str, Any] = {**options, "name": options.get("name") or record.name}
-            spec = EndpointSpec(**given)
+            spec = EndpointSpec(**{**options, "name": options.get("name") or record.name})
             endpoint = self._endpoints.add(target, spec, work)
             return self._endpoints.handle(self._endpoints.attach(endpoint, record, priority, work))
 
     def disconnect(self, sandbox_id: str, network: Network) -> None:
         """Leave a network and delete the endpoint, as one operation."""
+        given(network, Network)
         with self._engine.operation("disconnect") as work:
             record = self._get(sandbox_id)
             found = [each for each in self._engine.state.in_sandbox(sandbox_id) if each.network_id == network.id]
@@ -217,17 +219,17 @@ class Sandboxes:
         self, sandbox_id: str, argv: Sequence[str] | str, options: Mapping[str, Any]
     ) -> subprocess.CompletedProcess[Any]:
         """Run a process inside, with `subprocess.run`'s options."""
-        given = dict(options)
-        data, timeout, check = given.pop("input", None), given.pop("timeout", None), given.pop("check", False)
-        if given.pop("capture_output", False):
-            if given.get("stdout") is not None or given.get("stderr") is not None:
+        rest = dict(options)
+        data, timeout, check = rest.pop("input", None), rest.pop("timeout", None), rest.pop("check", False)
+        if rest.pop("capture_output", False):
+            if rest.get("stdout") is not None or rest.get("stderr") is not None:
                 raise ValueError("stdout and stderr arguments may not be used with capture_output.")
-            given["stdout"] = given["stderr"] = subprocess.PIPE
+            rest["stdout"] = rest["stderr"] = subprocess.PIPE
         if data is not None:
-            if given.get("stdin") is not None:
+            if rest.get("stdin") is not None:
                 raise ValueError("stdin and input arguments may not both be used.")
-            given["stdin"] = subprocess.PIPE
-        with self.popen(sandbox_id, argv, given) as process:
+            rest["stdin"] = subprocess.PIPE
+        with self.popen(sandbox_id, argv, rest) as process:
             try:
                 stdout, stderr = process.communicate(data, timeout=timeout)
             except BaseException:

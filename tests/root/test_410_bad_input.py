@@ -327,6 +327,23 @@ CASES: list[tuple[str, Callable[[Scene], object], type[LibnetworkError], str, st
         "an interface setting that the kernel refuses",
         connect(sysctls={"net.ipv4.conf.IFNAME.forwarding": "x"}), InvalidParameter, "refused", "forwarding",
     ),
+    (
+        "a network's name instead of a network",
+        lambda scene: scene.idle.connect("back"), InvalidParameter, "not_an_object", "network()",  # type: ignore[arg-type]
+    ),
+    (
+        "nothing instead of a network",
+        lambda scene: scene.web.disconnect(None), InvalidParameter, "not_an_object", "None",  # type: ignore[arg-type]
+    ),
+    (
+        "a sandbox's name instead of a sandbox",
+        lambda scene: scene.endpoint.join("bad-idle"), InvalidParameter, "not_an_object", "sandbox()",  # type: ignore[arg-type]
+    ),
+    ("a priority that is text", connect(priority="high"), InvalidParameter, "invalid_priority", "whole number"),
+    (
+        "events since a word",
+        lambda scene: scene.controller.events(since="now"), InvalidParameter, "invalid_since", "datetime",  # type: ignore[arg-type]
+    ),
     ("a port that another endpoint has", connect(ports="8080:80"), Conflict, "port_taken", "bad-web"),
     ("a second port that another endpoint has", connect(ports=["8081:80", "8080:81"]), Conflict, "port_taken", "8080"),
     (
