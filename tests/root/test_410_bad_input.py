@@ -356,8 +356,13 @@ CASES: list[tuple[str, Callable[[Scene], object], type[LibnetworkError], str, st
     ),
     ("a host's address that it does not have", connect(ports="192.0.2.7:8082:80"), LibnetworkError, "", "192.0.2.7"),
     (
-        "a cluster",
-        lambda scene: NetworkController.temporary(host=scene.host, cluster="etcd://127.0.0.1"), NotSupported, "no_cluster", "etcd",
+        "a cluster of an unknown store",
+        lambda scene: NetworkController.temporary(host=scene.host, cluster="etc://127.0.0.1"),
+        NotFound, "unknown_cluster_store", "did you mean 'etcd'",
+    ),
+    (
+        "a cluster that is no URL",
+        lambda scene: NetworkController.temporary(host=scene.host, cluster="x"), InvalidParameter, "invalid_cluster", "etcd://host",
     ),
     (
         "an unknown configuration",
