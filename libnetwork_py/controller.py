@@ -35,6 +35,7 @@ from .lifecycle.removal import Pruned, prune_networks, remove_everything
 from .lifecycle.sandboxes import Sandboxes
 from .lifecycle.selection import select
 from .network import Network, NetworkSpec
+from .notebook import InNotebook
 from .routes import StaticRoute
 from .sandbox import Sandbox, SandboxSpec
 from .store.api import Store
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from .store.directory import TemporaryDirectory
 
 
-class NetworkController:
+class NetworkController(InNotebook):
     """Makes networks and sandboxes, and keeps them.
 
     Args:

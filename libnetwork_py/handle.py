@@ -1,6 +1,6 @@
 """What `Network`, `Endpoint` and `Sandbox` have in common: an id, and a record that is read again whenever it is asked.
 
-May import: errors.
+May import: display, errors.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
+from .display import Displayed
 from .errors import InvalidParameter
 
 
@@ -28,9 +29,10 @@ class Reads(Protocol[R_co]):
     """Where a handle reads its record."""
 
     def record(self, object_id: str, /) -> R_co | None: ...
+    def scene(self) -> object: ...
 
 
-class Handle(Generic[R]):
+class Handle(Displayed, Generic[R]):
     """An object of a controller.
 
     Properties say what the controller's records hold at the moment; after the object was deleted, what they held last. Two handles
@@ -42,6 +44,9 @@ class Handle(Generic[R]):
     def __init__(self, reads: Reads[R], record: R) -> None:
         self._reads: Reads[R] = reads
         self._record: R = record
+
+    def _scene(self) -> object:
+        return self._reads.scene()
 
     def _now(self) -> R:
         self._record = self._reads.record(self._record.id) or self._record

@@ -21,6 +21,7 @@ from ..handle import given
 from ..kernel.api import PortFlow
 from ..network import EndpointSpec, NetworkRecord
 from ..sandbox import Sandbox, SandboxRecord
+from ..scene import Scene
 from ..types import (
     IPAddress,
     MacAddress,
@@ -34,6 +35,7 @@ from ..types import (
 from . import routing
 from .engine import Engine
 from .state import Record
+from .survey import survey
 from .work import Work
 
 _ENDPOINT_SYSCTL = re.compile(r"net\.[\w-]+\.[\w-]+\.IFNAME\.[\w-]+")
@@ -54,6 +56,10 @@ class Endpoints:
     def handle(self, record: EndpointRecord) -> Endpoint:
         """Return the handle of a record."""
         return Endpoint(self, record)
+
+    def scene(self) -> Scene:
+        """Return the whole topology, for a picture of what an object is part of; never waits long."""
+        return survey(self._engine)
 
     def record(self, endpoint_id: str) -> EndpointRecord | None:
         """Return the record as it is now."""

@@ -14,6 +14,7 @@ from typing import Literal, Self, TypeAlias
 
 from attrs import frozen
 
+from ..display import Displayed
 from ..endpoint import EndpointRecord
 from ..network import NetworkRecord
 from ..store.api import Store
@@ -30,7 +31,7 @@ POLL = 0.05
 
 
 @frozen
-class Event:
+class Event(Displayed):
     """Something that happened.
 
     Attributes:
@@ -107,7 +108,7 @@ def _sandbox_of(record: Record | None) -> str | None:
     return record.sandbox_id if isinstance(record, EndpointRecord) else None
 
 
-class Events:
+class Events(Displayed):
     """An iterator of events that waits for the next one; `close` ends it, from any thread.
 
     Args:
@@ -138,6 +139,17 @@ class Events:
         event = self._waiting.pop(0)
         self._since = event.number
         return event
+
+    def peek(self) -> list[Event]:
+        """Return the events that wait to be read, and leave them: the iteration goes on with the first of them."""
+        with self._signal:
+            if self._closed:
+                return []
+            return [*self._waiting, *(decode(*each) for each in self._store.events(self._last))]
+
+    @property
+    def _last(self) -> int:
+        return self._waiting[-1].number if self._waiting else self._since
 
     def close(self) -> None:
         """End the iteration: a waiting reader stops at once."""

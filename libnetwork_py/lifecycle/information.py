@@ -14,6 +14,7 @@ from typing import Any
 from attrs import asdict, frozen
 
 from ..desired import Element
+from ..display import Displayed
 from ..firewall.table import CLOSED, HOME
 from ..plugins.registry import PluginInfo
 from ..types import FAMILIES, Family
@@ -22,7 +23,7 @@ from .engine import Engine
 
 
 @frozen
-class Info:
+class Info(Displayed):
     """The answer of `NetworkController.info`.
 
     Attributes:

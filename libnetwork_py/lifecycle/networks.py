@@ -18,12 +18,14 @@ from ..endpoint import Endpoint, EndpointRecord
 from ..errors import Conflict, Forbidden, InvalidParameter, NotFound, NotSupported
 from ..facts import Facts
 from ..network import EndpointSpec, Network, NetworkRecord, NetworkSpec, Subnet
+from ..scene import Scene
 from ..types import as_tuple, check_name, freeze, parse_address, parse_network
 from . import numbering, routing
 from .addressing import AddressPlan, with_subnets
 from .endpoints import Endpoints
 from .engine import Engine
 from .inspection import inspect_network
+from .survey import survey
 from .work import Work
 
 
@@ -42,6 +44,10 @@ class Networks:
     def handle(self, record: NetworkRecord) -> Network:
         """Return the handle of a record."""
         return Network(self, record)
+
+    def scene(self) -> Scene:
+        """Return the whole topology, for a picture of what an object is part of; never waits long."""
+        return survey(self._engine)
 
     def record(self, network_id: str) -> NetworkRecord | None:
         """Return the record as it is now."""

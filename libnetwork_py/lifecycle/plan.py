@@ -1,6 +1,6 @@
 """A dry run: what a block of calls would do, as text.
 
-May import: lifecycle.engine, desired, render, sandbox.
+May import: lifecycle.engine, display, desired, render, sandbox.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..desired import HOST, Change, Route
+from ..display import Displayed
 from ..render import render
 from .describe import DEFAULT_ROUTES
 from .engine import Engine
 from .interrupts import deferred
 
 
-class Plan:
+class Plan(Displayed):
     """What the calls inside ``with controller.plan() as plan:`` would do; known once the block has ended.
 
     Attributes:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from attrs import frozen
 
 from ..desired import HOST, Change, Description, Element, Namespace, Table, Veth, Word
+from ..display import Displayed
 from ..errors import LibnetworkError
 from ..facts import Difference, Facts, compare
 from ..render import make_lines
@@ -42,7 +43,7 @@ class Finding:
 
 
 @frozen
-class Report:
+class Report(Displayed):
     """What `NetworkController.reconcile` found. False if nothing."""
 
     findings: tuple[Finding, ...]

@@ -22,9 +22,11 @@ from ..facts import LinkStatistics, NamespaceFacts, RouteFact
 from ..handle import given
 from ..network import EndpointSpec, Network
 from ..sandbox import Interface, Sandbox, SandboxRecord, SandboxSpec
+from ..scene import Scene
 from ..types import Family, IPAddress, MacAddress, as_tuple, check_name, freeze, parse_address
 from .endpoints import Endpoints
 from .engine import Engine
+from .survey import survey
 from .work import Work
 
 T = TypeVar("T")
@@ -50,6 +52,10 @@ class Sandboxes:
         return Sandbox(self, record)
 
     # Looking
+
+    def scene(self) -> Scene:
+        """Return the whole topology, for a picture of what an object is part of; never waits long."""
+        return survey(self._engine)
 
     def record(self, sandbox_id: str) -> SandboxRecord | None:
         """Return the record as it is now."""

@@ -16,7 +16,7 @@ from attrs import frozen
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(line.replace("|", " ").split())
     for line in (
-        "errors",
+        "errors | display",
         "types | labels | handle",
         "nftables | config | routes",
         "desired",
@@ -24,9 +24,12 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "sandbox",
         "endpoint",
         "network",
+        "scene",
         "ipam | store | kernel | firewall | ports | dns | plugins",
         "drivers",
         "lifecycle",
+        "show",
+        "notebook",
         "controller",
         "cli | __init__",
         "testing | __main__",

@@ -111,7 +111,7 @@ def test_importing_the_package_is_light(statement: str) -> None:
     """The package loads neither pyroute2 nor a driver before it is asked for something."""
     script = f"{statement}\nimport sys\nprint(*sorted(sys.modules), sep='\\n')"
     loaded = _python(script).split()
-    heavy = ("pyroute2", f"{TOP}.drivers", f"{TOP}.kernel", f"{TOP}.store", "sqlite3", "asyncio")
+    heavy = ("pyroute2", f"{TOP}.drivers", f"{TOP}.kernel", f"{TOP}.store", f"{TOP}.show", "sqlite3", "asyncio")
     assert [name for name in loaded if name.startswith(heavy)] == []
 
 
