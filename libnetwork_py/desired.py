@@ -13,7 +13,7 @@ May import: types, nftables, errors.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from attrs import evolve, field, frozen
 
@@ -88,6 +88,7 @@ class Veth:
 
     ``isolated``: the port reaches the bridge itself and no other isolated port. ``hairpin``: frames may leave by the port they came.
     The outer end never gets an IPv6 address. ``peer_master``: the bridge that the other end is a port of, if it joins two bridges.
+    ``down``: the outer end is down, so that the other one has no carrier, as with a cable pulled out.
     """
 
     namespace: str
@@ -101,6 +102,7 @@ class Veth:
     hairpin: bool = False
     isolated: bool = False
     peer_master: str = ""
+    down: bool = False
 
     @property
     def key(self) -> Key:
@@ -219,6 +221,31 @@ class Forwarding:
 
 
 @frozen
+class Qdisc:
+    """How packets that leave a link queue (its root queueing discipline): rate, delay and loss, each way of its own.
+
+    ``kind``: ``tbf`` (a token bucket: ``rate``, ``burst``, ``limit`` in bytes) or ``netem`` (``rate``, ``delay``, ``jitter``, ``loss``,
+    ``seed``, ``limit`` in packets). ``rate`` is in bit/s, ``delay`` and ``jitter`` are in nanoseconds, ``loss`` in millionths.
+    """
+
+    namespace: str
+    link: str
+    kind: Literal["tbf", "netem"]
+    rate: int = 0
+    burst: int = 0
+    limit: int = 0
+    delay: int = 0
+    jitter: int = 0
+    loss: int = 0
+    seed: int | None = None
+
+    @property
+    def key(self) -> Key:
+        """What tells it from every other object of a machine."""
+        return ("qdisc", self.namespace, self.link)
+
+
+@frozen
 class Table:
     """One ``inet`` table of the packet filter, whole: sets (empty), chains, rules. Its contents never change."""
 
@@ -231,6 +258,11 @@ class Table:
     def key(self) -> Key:
         """What tells it from every other object of a machine."""
         return ("table", self.namespace, self.name)
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """The links that its chains hang on: it is made after them, and goes with them."""
+        return frozenset(chain.hook.device for chain in self.chains if chain.hook and chain.hook.device)
 
 
 @frozen(cache_hash=True)  # there are thousands of them
@@ -288,6 +320,7 @@ Word: TypeAlias = (
     | Route
     | Neighbour
     | Forwarding
+    | Qdisc
     | Table
     | Element
     | Relay
@@ -306,6 +339,7 @@ PHASES: tuple[type[Word], ...] = (
     Route,
     Neighbour,
     Forwarding,
+    Qdisc,
     Element,
     Relay,
 )
@@ -318,6 +352,8 @@ def phase(word: Word) -> int:
     """Return the place of ``word`` in the order of making."""
     if isinstance(word, Sysctl) and word.link is None:
         return 0
+    if isinstance(word, Table) and word.devices:
+        return _PHASE[Qdisc]
     return _PHASE[type(word)]
 
 
@@ -398,7 +434,7 @@ def replaced(change: Change) -> frozenset[Key]:
 def _alterable(old: Link, new: Link) -> bool:
     if not isinstance(old, Veth) or not isinstance(new, Veth):
         return type(old) is type(new) and old != new == evolve(old, mtu=new.mtu)
-    like = evolve(old, master=new.master, mtu=new.mtu, hairpin=new.hairpin, isolated=new.isolated)
+    like = evolve(old, master=new.master, mtu=new.mtu, hairpin=new.hairpin, isolated=new.isolated, down=new.down)
     return old != new == like
 
 
@@ -425,7 +461,7 @@ def _shaken(staying: Iterable[Word], gone: Iterable[Word]) -> list[Word]:
                 return False
             case Route() if word.destination.version == 4 and (word.namespace, word.link) in bare:
                 return True
-            case Sysctl() | Address() | Route() | Neighbour() | Forwarding():
+            case Sysctl() | Address() | Route() | Neighbour() | Forwarding() | Qdisc():
                 return word.namespace in namespaces or (word.namespace, word.link) in links
             case Moved():
                 return word.namespace in namespaces or (HOST, word.source) in links
@@ -437,7 +473,8 @@ def _shaken(staying: Iterable[Word], gone: Iterable[Word]) -> list[Word]:
             case Element():
                 return word.namespace in namespaces or (word.namespace, word.table) in tables
             case Bridge() | Table() | Relay():
-                return word.namespace in namespaces
+                hooked = word.devices if isinstance(word, Table) else frozenset[str]()
+                return word.namespace in namespaces or any((word.namespace, each) in links for each in hooked)
 
     return [word for word in staying if goes_along(word)] if namespaces or tables or links or bare else []
 

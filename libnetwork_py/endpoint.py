@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 from attrs import frozen
 
+from .condition import Condition, shaped
 from .facts import LinkStatistics
 from .handle import Handle
 from .routes import StaticRoute
@@ -50,6 +51,7 @@ class EndpointRecord:
         segment: Which part of its network it hangs on while joined, where the driver makes a network of several; 0 is the first.
         created: Seconds since the epoch.
         host: Id of the host that it is on, if that is another one of the cluster; ``vtep``: that host's address in the underlay.
+        condition: Its link's, unless that is as it comes.
     """
 
     id: str
@@ -74,6 +76,7 @@ class EndpointRecord:
     created: float = 0.0
     host: str = ""
     vtep: IPAddress | None = None
+    condition: Condition | None = None
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -112,6 +115,7 @@ class EndpointOps(Protocol):
         sysctls: Mapping[str, object] | None,
         labels: Mapping[str, object] | None,
     ) -> None: ...
+    def impose(self, changes: Mapping[str, Condition]) -> Mapping[str, Condition]: ...
     def delete(self, endpoint_id: str, *, force: bool) -> None: ...
 
 
@@ -178,6 +182,40 @@ class Endpoint(Handle[EndpointRecord]):
     def routes(self) -> tuple[StaticRoute, ...]:
         """The routes it was given, without its network's."""
         return self._now().routes
+
+    @property
+    def condition(self) -> Condition:
+        """Its link's condition: what `shape` and `libnetwork_py.experiments` made of it."""
+        return self._now().condition or Condition()
+
+    def shape(
+        self,
+        *,
+        rate: float | str | None = None,
+        delay: float | str | None = None,
+        jitter: float | str | None = None,
+        loss: float | str | None = None,
+        seed: int | None = None,
+        queue: int | None = None,
+    ) -> Condition:
+        """Give its link a condition, each way; what is not given is as it comes, so without arguments all is.
+
+        The kernel's network emulator does it where there is one (``sch_netem``); else a token bucket limits the rate and the packet filter
+        loses packets. It is kept: also while not joined, over a restart, and mended by `NetworkController.reconcile`.
+
+        Args:
+            rate: ``"10mbit"``, or bits per second.
+            delay: ``"50ms"``, or seconds.
+            jitter: How far the delay varies, to either side.
+            loss: ``"1%"``, or a share of 1.
+            seed: Makes the same packets of the sequence be lost each time the condition is set.
+            queue: Bytes that may wait for their turn where the rate is limited; by default what drains in 0.1 s.
+
+        Raises:
+            InvalidParameter: malformed. NotSupported: the kernel lacks what it needs, which is named, or the driver gives no veth pair.
+        """
+        wanted = shaped(self.condition, rate=rate, delay=delay, jitter=jitter, loss=loss, seed=seed, queue=queue)
+        return self._ops.impose({self.id: wanted})[self.id]
 
     def statistics(self) -> LinkStatistics:
         """Return byte, packet, error and drop counters of its interface.

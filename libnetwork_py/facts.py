@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from .desired import (
     HOST,
@@ -24,6 +24,7 @@ from .desired import (
     Moved,
     Namespace,
     Neighbour,
+    Qdisc,
     Relay,
     Route,
     Sysctl,
@@ -158,7 +159,7 @@ class FilterFacts:
 
 @frozen
 class Facts:
-    """What the machine has. A namespace, table or setting that was looked for and is not there is absent from its mapping.
+    """What the machine has. A namespace, table, setting or qdisc that was looked for and is not there is absent from its mapping.
 
     ``relays``: what the controller's relay carries, where it was asked.
     """
@@ -167,6 +168,7 @@ class Facts:
     tables: Mapping[tuple[str, str], TableFact] = field(factory=dict)
     sysctls: Mapping[Key, str] = field(factory=dict)
     relays: Mapping[Key, Relay] = field(factory=dict)
+    qdiscs: Mapping[Key, Qdisc] = field(factory=dict)
 
     @property
     def host(self) -> NamespaceFacts:
@@ -212,9 +214,8 @@ def _difference(word: Word, facts: Facts) -> str | None:
             there = facts.namespaces.get(word.path)
             loopback = there.links.get("lo") if there else None
             return "" if there is None else "its loopback is down" if loopback and not loopback.up else None
-        case Sysctl():
-            value = facts.sysctls.get(word.key)
-            return "" if value is None else None if value == word.value else f"is {value}"
+        case Sysctl() | Qdisc():
+            return _setting_difference(word, facts)
         case Table():
             return _table_difference(word, facts)
         case Element():
@@ -255,6 +256,19 @@ def _element_difference(word: Element, facts: Facts) -> str | None:
 def _relay_difference(word: Relay, facts: Facts) -> str | None:
     carried = facts.relays.get(word.key)
     return "" if carried is None else None if carried == word else f"leads to {carried.to}"
+
+
+def _setting_difference(word: Sysctl | Qdisc, facts: Facts) -> str | None:
+    if isinstance(word, Sysctl):
+        value = facts.sysctls.get(word.key)
+        return "" if value is None else None if value == word.value else f"is {value}"
+    found = facts.qdiscs.get(word.key)
+    if found is None:
+        return ""
+    near = (
+        abs(found.burst - word.burst) * 50 <= word.burst
+    )  # the kernel keeps a bucket's size as a time: it comes back a little off
+    return None if word == evolve(found, burst=word.burst if near else found.burst) else f"is {found}"
 
 
 def _table_difference(word: Table, facts: Facts) -> str | None:
@@ -312,7 +326,7 @@ def _link_difference(word: Link | Moved, inside: NamespaceFacts, facts: Facts) -
         return _moved_difference(word, link)
     if link.kind != kind_of(word):
         return f"is a {link.kind or 'physical'} link"
-    wanted: list[tuple[str, object, object]] = [("up", link.up, True)]
+    wanted: list[tuple[str, object, object]] = [("up", link.up, not getattr(word, "down", False))]
     if word.mtu:
         wanted.append(("mtu", link.mtu, word.mtu))
     match word:

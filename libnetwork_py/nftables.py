@@ -56,11 +56,15 @@ class Rule:
 
 @frozen
 class Hook:
-    """Where a base chain hangs. ``priority`` is the kernel's number; policy is always accept: others' traffic is not ours."""
+    """Where a base chain hangs. ``priority`` is the kernel's number; policy is always accept: others' traffic is not ours.
+
+    ``device``: the interface of an ``ingress`` hook, where packets are seen as they come in, bridged ones too.
+    """
 
     type: Literal["filter", "nat"]
-    hook: Literal["prerouting", "input", "forward", "output", "postrouting"]
+    hook: Literal["prerouting", "input", "forward", "output", "postrouting", "ingress"]
     priority: int
+    device: str = ""
 
 
 @frozen
@@ -111,5 +115,6 @@ def _chain_text(chain: Chain) -> str:
     lines = [rule.text for rule in chain.rules]
     if chain.hook:
         hook = chain.hook
-        lines.insert(0, f"type {hook.type} hook {hook.hook} priority {hook.priority}; policy accept;")
+        device = f' device "{hook.device}"' if hook.device else ""
+        lines.insert(0, f"type {hook.type} hook {hook.hook}{device} priority {hook.priority}; policy accept;")
     return f"\tchain {chain.name} {{\n" + "".join(f"\t\t{line}\n" for line in lines) + "\t}\n"

@@ -31,6 +31,7 @@ from .desired import (
     Moved,
     Namespace,
     Neighbour,
+    Qdisc,
     Relay,
     Route,
     Sysctl,
@@ -99,7 +100,10 @@ def explicit(change: Change) -> Description:
                 return False
             case Sysctl() | Neighbour() | Forwarding() if word.key in rewritten:
                 return True
-            case Sysctl() | Address() | Route() | Neighbour() | Forwarding() if (word.namespace, word.link) in links:
+            case Sysctl() | Address() | Route() | Neighbour() | Forwarding() | Qdisc() if (
+                word.namespace,
+                word.link,
+            ) in links:
                 return True
             case Element() if (word.namespace, word.table) in tables:
                 return True
@@ -135,6 +139,12 @@ class _Shell:
             return _line("ip", *arguments)
         name = self.name(namespace)
         return _line("ip", "-n", name, *arguments) if name else self.run(namespace, "ip", *arguments)
+
+    def tc(self, namespace: str, *arguments: object) -> str:
+        name = self.name(namespace)
+        if namespace == HOST or not name:
+            return self.run(namespace, "tc", *arguments)
+        return _line("tc", "-n", name, *arguments)
 
     def run(self, namespace: str, *argv: object) -> str:
         if namespace == HOST:
@@ -210,7 +220,7 @@ def _make_veth(word: Veth, shell: _Shell) -> Iterator[str]:
     flags = [(name, "on") for name in ("hairpin", "isolated") if getattr(word, name)]
     if flags:
         yield set_outer("type", "bridge_slave", *(text for flag in flags for text in flag))
-    yield set_outer("up")
+    yield set_outer("down" if word.down else "up")
     master = ["master", word.peer_master] if word.peer_master else []
     yield shell.ip(word.peer_namespace, "link", "set", word.peer_name, *master, "up")
 
@@ -261,6 +271,8 @@ def _alter(old: Link, new: Link, shell: _Shell) -> Iterator[str]:
             yield shell.ip(
                 new.namespace, "link", "set", new.name, *(["master", new.master] if new.master else ["nomaster"])
             )
+        if new.down != old.down:
+            yield shell.ip(new.namespace, "link", "set", new.name, "down" if new.down else "up")
         flags = ("hairpin", "isolated")
         says = [text for flag in flags for text in (flag, "on" if getattr(new, flag) else "off")]
         if new.master and any(getattr(new, flag) != getattr(old, flag) for flag in (*flags, "master")):
@@ -330,6 +342,22 @@ def _via(gateway: IPAddress | None, destination: IPNetwork) -> list[object]:
     return ["via", *other, gateway]
 
 
+def _make_qdisc(word: Qdisc, shell: _Shell) -> Iterator[str]:
+    rate = ["rate", f"{word.rate}bit"] if word.rate else []
+    if word.kind == "tbf":
+        says: list[object] = [*rate, "burst", word.burst, "limit", word.limit]
+    else:
+        delay = ["delay", f"{word.delay / 1000:g}us", *([f"{word.jitter / 1000:g}us"] if word.jitter else [])]
+        loss = ["loss", f"{word.loss / 10_000:g}%"] if word.loss else []
+        seed = ["seed", word.seed] if word.seed is not None else []
+        says = ["limit", word.limit, *(delay if word.delay or word.jitter else []), *loss, *rate, *seed]
+    yield shell.tc(word.namespace, "qdisc", "add", "dev", word.link, "root", word.kind, *says)
+
+
+def _remove_qdisc(word: Qdisc, shell: _Shell) -> Iterator[str]:
+    yield shell.tc(word.namespace, "qdisc", "del", "dev", word.link, "root")
+
+
 def _make_table(word: Table, shell: _Shell) -> Iterator[str]:
     yield f"{shell.run(word.namespace, 'nft', '-f', '-')} <<'EOF'\n{table_text(word.name, word.sets, word.chains).rstrip()}\nEOF"
 
@@ -383,6 +411,7 @@ _MAKE: Mapping[type[Word], Callable[..., Iterator[str]]] = {
     Forwarding: _make_entry,
     Address: _make_address,
     Route: _make_route,
+    Qdisc: _make_qdisc,
     Table: _make_table,
     Element: _make_element,
     Relay: _make_relay,
@@ -398,6 +427,7 @@ _REMOVE: Mapping[type[Word], Callable[..., Iterator[str]]] = {
     Forwarding: _remove_entry,
     Address: _remove_address,
     Route: _remove_route,
+    Qdisc: _remove_qdisc,
     Table: _remove_table,
     Element: _remove_element,
     Relay: _remove_relay,

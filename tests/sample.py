@@ -13,6 +13,7 @@ from libnetwork_py.desired import (
     Forwarding,
     Namespace,
     Neighbour,
+    Qdisc,
     Relay,
     Route,
     Sysctl,
@@ -20,6 +21,7 @@ from libnetwork_py.desired import (
     Veth,
     Vxlan,
 )
+from libnetwork_py.firewall import links
 from libnetwork_py.nftables import Chain, Hook, Rule, SetDecl
 from libnetwork_py.types import MacAddress
 
@@ -64,6 +66,9 @@ def description(web: str) -> Description:
         Bridge(web, "br2", LEAF_MAC, 1450),
         Sysctl(web, "ipv6.conf.{}.disable_ipv6", "0", link="vx0"),
         TABLE,
+        *links.words(web, "eth0", "loss", loss=10_000, apart=[IPv4Address("172.18.0.9")]),
+        *links.words(HOST, "veth1", "seeded", loss=10_000, seed=7),
+        Qdisc(web, "eth0", "tbf", rate=8_000_000, burst=4000, limit=100_000),
         Sysctl(HOST, "ipv4.ip_forward", "1", restore="0"),
         Namespace(web),
         Sysctl(web, "ipv6.conf.default.disable_ipv6", "1"),

@@ -26,6 +26,7 @@ from ..desired import (
     Moved,
     Namespace,
     Neighbour,
+    Qdisc,
     Relay,
     Route,
     Sysctl,
@@ -301,7 +302,7 @@ class Enforcement:
             effort.send(transport, steps, "mend")
 
     def _put(self, missing: Sequence[Word], changed: Sequence[Word]) -> None:
-        again = [word for word in changed if isinstance(word, Route | Sysctl | Entry)]
+        again = [word for word in changed if isinstance(word, Route | Sysctl | Entry | Qdisc)]
         self._effort(Maker).make([*missing, *again], replace=True)
 
     def _filter(self, going: Sequence[Word], missing: Sequence[Word], changed: Sequence[Word]) -> None:
@@ -340,7 +341,7 @@ def _is_there(word: Word, facts: Facts, opener: Opener) -> bool:
             inside = facts.namespaces.get(word.namespace)
             link = inside.links.get(word.name) if inside else None
             return link is not None and link.kind == kind_of(word)
-        case Moved() | Table() | Element() | Relay() | Neighbour() | Forwarding():
+        case Moved() | Qdisc() | Table() | Element() | Relay() | Neighbour() | Forwarding():
             return bool(difference.changed)
         case _:
             return False

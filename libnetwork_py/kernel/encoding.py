@@ -23,11 +23,13 @@ _HEAD = struct.Struct("=HH")
 Attributes: TypeAlias = list[tuple[str, Any]]
 
 
-def link(kind: int, flags: int, attributes: Attributes, *, up: bool = False, index: int = 0) -> bytes:
-    """Encode a message about an interface; ``up``: raise it."""
+def link(
+    kind: int, flags: int, attributes: Attributes, *, up: bool = False, down: bool = False, index: int = 0
+) -> bytes:
+    """Encode a message about an interface; ``up``: raise it; ``down``: the opposite."""
     from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # noqa: PLC0415 (0.1 s)
 
-    body = {"index": index} | ({"flags": _IFF_UP, "change": _IFF_UP} if up else {})
+    body = {"index": index} | ({"flags": _IFF_UP * up, "change": _IFF_UP} if up or down else {})
     return encoded(ifinfmsg(), kind, flags, body, attributes)
 
 

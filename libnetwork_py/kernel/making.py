@@ -27,6 +27,7 @@ from ..desired import (
     Moved,
     Namespace,
     Neighbour,
+    Qdisc,
     Route,
     Sysctl,
     Veth,
@@ -35,7 +36,7 @@ from ..desired import (
     phase,
 )
 from ..errors import NotFound
-from . import messages, tunnels
+from . import messages, qdiscs, tunnels
 from .messages import meaning
 from .stack import Effort, Stack, Step
 from .transport import Refusal, refused
@@ -43,7 +44,7 @@ from .transport import Refusal, refused
 _LOOPBACK = 1
 """The loopback interface is the first of every namespace."""
 
-Inner: TypeAlias = Sysctl | Address | Route | Neighbour | Forwarding
+Inner: TypeAlias = Sysctl | Address | Route | Neighbour | Forwarding | Qdisc
 """What is on an interface."""
 
 
@@ -115,7 +116,7 @@ class Maker(Effort):
             match word:
                 case Sysctl(link=None):
                     self._own[word.namespace].append(word)
-                case Sysctl() | Address() | Route() | Neighbour() | Forwarding():
+                case Sysctl() | Address() | Route() | Neighbour() | Forwarding() | Qdisc():
                     self._inner[word.namespace].append(word)
                 case Bridge():
                     self._bridges[word.namespace].append(word)
@@ -226,6 +227,8 @@ class Maker(Effort):
         settings = messages.port(word, has_ipv6())
         if settings is not None:
             self._send(outer, [(word, settings)])
+        if word.down:
+            self._send(outer, [(word, messages.pull(word.name))])
         if word.peer_master:
             self._send(inner, [(word, messages.join(word.peer_name, self.index(inner, word, word.peer_master)))])
 
@@ -254,7 +257,8 @@ class Maker(Effort):
         routes = [(word, word.link) for word in inner if isinstance(word, Route)]
         routes.sort(key=lambda each: each[0].gateway is not None)  # a gateway may be behind a route on the link
         entries = [(word, word.link) for word in inner if isinstance(word, Neighbour | Forwarding)]
-        for word, link in (*addresses, *self._to_raise.get(stack.path, ()), *routes, *entries):
+        queues = [(word, word.link) for word in inner if isinstance(word, Qdisc)]
+        for word, link in (*addresses, *self._to_raise.get(stack.path, ()), *routes, *entries, *queues):
             try:
                 index = self.index(stack, word, link)
                 steps += [(word, message) for message in self._messages(word, index)]
@@ -275,12 +279,14 @@ class Maker(Effort):
                 **error.data,
             ) from None
 
-    def _messages(self, word: Word, index: int) -> list[bytearray]:
+    def _messages(self, word: Word, index: int) -> list[bytearray] | list[bytes]:
         match word:
             case Address():
                 return [messages.add_address(word, index)]
             case Route():
                 return [messages.add_route(word, index, replace=self._replace)]
+            case Qdisc():
+                return [qdiscs.add(word, index, replace=self._replace)]
             case Neighbour():
                 return [tunnels.add_neighbour(word, index, replace=self._replaces(word))]
             case Forwarding():

@@ -27,6 +27,7 @@ from ..desired import (
     Moved,
     Namespace,
     Neighbour,
+    Qdisc,
     Relay,
     Route,
     Sysctl,
@@ -184,7 +185,9 @@ def mend_veth(word: Veth, master: int, ipv6: bool) -> list[bytes]:
     """Give the outer end of a pair that exists what the word says: first its bridge, then its port."""
     size: Attributes = [("IFLA_MTU", word.mtu)] if word.mtu else []
     settings = port_attributes(ipv6 and not _too_small(word), bool(word.master), word.hairpin, word.isolated)
-    first = link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), ("IFLA_MASTER", master), *size], up=True)
+    first = link(
+        RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), ("IFLA_MASTER", master), *size], up=not word.down, down=word.down
+    )
     return [first, link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.name), *settings])] if settings else [first]
 
 
@@ -192,6 +195,11 @@ def mend_peer(word: Veth) -> bytes:
     """Give the inner end of a pair that exists what the word says."""
     size: Attributes = [("IFLA_MTU", word.mtu)] if word.mtu else []
     return link(RTM_NEWLINK, 0, [("IFLA_IFNAME", word.peer_name), ("IFLA_ADDRESS", str(word.peer_mac)), *size], up=True)
+
+
+def pull(name: str) -> bytes:
+    """Take a link down: the other end of a pair loses its carrier."""
+    return link(RTM_NEWLINK, 0, [("IFLA_IFNAME", name)], down=True)
 
 
 def join(name: str, master: int) -> bytes:
@@ -393,6 +401,8 @@ def meaning(word: Word) -> str:
             gateway = f" via {word.gateway}" if word.gateway else ""
             destination = word.destination if word.destination.prefixlen else "default"
             return f"route {destination}{gateway} dev {word.link}{_inside(word.namespace)}"
+        case Qdisc():
+            return f"queueing discipline {word.kind} on {word.link}{_inside(word.namespace)}"
         case _:
             return _filtered(word)
 

@@ -44,7 +44,7 @@ _NLM_F_EXCL, _NLM_F_CREATE, _NLM_F_APPEND = 0x200, 0x400, 0x800
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _ELEMENTS_MAX = 60_000
 """Bytes of elements in one message: the length of the attribute around them has 16 bits."""
-_HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
+_HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4, "ingress": 5}
 _SET_INTERVAL, _SET_MAP, _SET_CONCAT = 0x4, 0x8, 0x80
 _ACCEPT = 1
 _TRIES = 5
@@ -174,7 +174,8 @@ def _set(table: str, number: int, decl: SetDecl) -> bytes:
 def _chain(table: str, chain: Chain) -> bytes:
     body = text(1, table) + text(3, chain.name)
     if chain.hook:
-        hook = nested(4, be32(1, _HOOKS[chain.hook.hook]), be32(2, chain.hook.priority))
+        device = text(3, chain.hook.device) if chain.hook.device else b""
+        hook = nested(4, be32(1, _HOOKS[chain.hook.hook]), be32(2, chain.hook.priority), device)
         body += hook + be32(5, _ACCEPT) + text(7, chain.hook.type)
     return message(NFT | NEWCHAIN, _NLM_F_CREATE, body)
 

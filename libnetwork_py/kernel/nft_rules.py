@@ -25,6 +25,9 @@ NUMBERS: Mapping[str, Mapping[str, int]] = {
     "meta": {"dreg": 1, "key": 2},
     "nat": {"type": 1, "family": 2, "reg_addr_min": 3, "reg_proto_min": 5},
     "notrack": {},
+    "numgen": {"dreg": 1, "modulus": 2, "type": 3, "offset": 4},
+    "hash": {"sreg": 1, "dreg": 2, "len": 3, "modulus": 4, "seed": 5, "type": 7},
+    "byteorder": {"sreg": 1, "dreg": 2, "op": 3, "len": 4, "size": 5},
     "payload": {"dreg": 1, "base": 2, "offset": 3, "len": 4},
     "redir": {"reg_proto_min": 1},
 }

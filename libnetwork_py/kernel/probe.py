@@ -27,10 +27,10 @@ from attrs import frozen
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
-from ..desired import HOST, Table
+from ..desired import HOST, Qdisc, Table
 from ..errors import LibnetworkError
 from ..nftables import Chain, Expression, Hook, Rule, SetDecl
-from . import nft
+from . import nft, qdiscs
 from .namespaces import RUN_DIRECTORY
 from .opener import Opener
 from .transport import Transport, failed
@@ -63,9 +63,10 @@ def probe(opener: Opener) -> Mapping[str, bool]:
     """Return which kernel features work, by name. Takes some 10 ms; nothing is left.
 
     Links: ``bridge veth vxlan macvlan ipvlan dummy vlan wireguard``, ``bridge_vlan_filtering``, ``bridge_port_isolation``. Traffic
-    control: ``netem tbf htb ingress``. Packet filter: ``nftables``, ``nftables_nat_inet`` (masquerade in an ``inet`` table),
-    ``nftables_concat_intervals`` (ranges inside a concatenation), ``conntrack`` (its table can be read). Others: ``ipv6``,
-    ``ipvs``, ``xfrm``, ``br_netfilter`` (bridged packets can be shown to the packet filter).
+    control: ``netem tbf htb ingress``, ``netem_seed``. Packet filter: ``nftables``, ``nftables_nat_inet`` (masquerade in an ``inet``
+    table), ``nftables_concat_intervals`` (ranges inside a concatenation), ``nftables_ingress`` (rules for what comes in by one
+    interface, and chance), ``conntrack`` (its table can be read). Others: ``ipv6``, ``ipvs``, ``xfrm``, ``br_netfilter`` (bridged
+    packets can be shown to the packet filter).
 
     Raises:
         Forbidden: no privilege to make a namespace.
@@ -190,7 +191,18 @@ def _traffic_control(route: Transport) -> dict[str, bool]:
     """Ask for each without parameters: the kernel misses them (EINVAL) if it knows the kind, else the kind (ENOENT)."""
     index = route.index("lo")
     refused = ((kind, route.send([_qdisc(kind, index)])) for kind in _QDISCS)
-    return {kind: all(each.errno == errno.EINVAL for each in refusals) for kind, refusals in refused}
+    works = {kind: all(each.errno == errno.EINVAL for each in refusals) for kind, refusals in refused}
+    return works | {"netem_seed": works["netem"] and _keeps_seed(route, index)}
+
+
+def _keeps_seed(route: Transport, index: int) -> bool:
+    """Older kernels take a seed and forget it: what they say they have tells."""
+    wanted = Qdisc(HOST, "lo", "netem", limit=1, loss=1, seed=7)
+    if not _accepted(route, qdiscs.add(wanted, index)):
+        return False
+    answers = (data for _, data in route.dump(qdiscs.dump(), "read the queueing disciplines"))
+    found = [qdiscs.decode(data, HOST, "lo") for data in answers if qdiscs.interface_of(data) == index]
+    return any(each is not None and each.seed == wanted.seed for each in found)
 
 
 def _accepted(transport: Transport, message: bytes) -> bool:
@@ -238,9 +250,20 @@ def _packet_filter(netfilter: Transport | None) -> dict[str, bool]:
         "nftables_concat_intervals": Table(
             HOST, "ranges", (SetDecl("s", ("ipv4_addr", "inet_service"), interval=True),), ()
         ),
+        "nftables_ingress": Table(HOST, "ingress", (), (Chain("c", (_chance(),), Hook("filter", "ingress", 0, "lo")),)),
     }
     works = {name: netfilter is not None and _loads(netfilter, table) for name, table in tables.items()}
     return works | {"conntrack": netfilter is not None and _dumps(netfilter, _CONNTRACK_DUMP, bytes(4))}
+
+
+def _chance() -> Rule:
+    """What drops packets by chance is made of: numbers drawn and counted, and their hash."""
+    draws = (
+        (("dreg", 1), ("modulus", 2), ("type", 1), ("offset", 0)),
+        (("dreg", 2), ("modulus", 2), ("type", 0), ("offset", 0)),
+    )
+    hashed = (("sreg", 2), ("dreg", 1), ("len", 4), ("modulus", 2), ("seed", 1), ("type", 0))
+    return Rule("", (*(Expression("numgen", each) for each in draws), Expression("hash", hashed)))
 
 
 def _loads(netfilter: Transport, table: Table) -> bool:

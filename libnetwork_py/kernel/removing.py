@@ -5,7 +5,7 @@ ends in it; a link takes its addresses, routes, entries and settings. A VXLAN de
 namespaces apart in its own time, and until then nobody else could have the device's number. One link is deleted by name; several are
 put into a group of their own and deleted together, because the kernel waits for each deletion (25 ms) but only once for a group.
 
-May import: stack, messages, tunnels, desired, errors.
+May import: stack, messages, qdiscs, tunnels, desired, errors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..desired import (
     HOST,
@@ -26,6 +26,7 @@ from ..desired import (
     Moved,
     Namespace,
     Neighbour,
+    Qdisc,
     Route,
     Sysctl,
     Table,
@@ -35,7 +36,7 @@ from ..desired import (
     phase,
 )
 from ..errors import LibnetworkError, NotFound
-from . import messages, tunnels
+from . import messages, qdiscs, tunnels
 from .making import Inner
 from .messages import GONE
 from .stack import Effort, Step
@@ -116,7 +117,7 @@ class Remover(Effort):
         self._with_links: list[Word] = []
         inside: dict[str, list[Inner]] = defaultdict(list)
         for word in words:
-            if isinstance(word, Address | Route | Sysctl | Entry):
+            if isinstance(word, Address | Route | Sysctl | Entry | Qdisc):
                 alone = (word.namespace, word.link) not in doomed
                 (inside[word.namespace] if alone else self._with_links).append(word)
         for path, some in inside.items():
@@ -181,7 +182,7 @@ class Remover(Effort):
         self.send(transport, steps, "remove", GONE)
 
 
-def _deletions(word: Address | Route | Neighbour | Forwarding, index: int) -> list[bytearray]:
+def _deletions(word: Address | Route | Neighbour | Forwarding | Qdisc, index: int) -> Sequence[bytes | bytearray]:
     match word:
         case Address():
             return [messages.delete_address(word, index)]
@@ -189,6 +190,8 @@ def _deletions(word: Address | Route | Neighbour | Forwarding, index: int) -> li
             return [messages.delete_route(word, index)]
         case Neighbour():
             return [tunnels.delete_neighbour(word, index)]
+        case Qdisc():
+            return [qdiscs.delete(index)]
         case Forwarding():
             return tunnels.delete_forwarding(word, index)
 

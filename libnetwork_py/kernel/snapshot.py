@@ -14,11 +14,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 
-from ..desired import HOST, Element, Entry, Key, Relay, Sysctl, Table, Word
+from ..desired import HOST, Element, Entry, Key, Qdisc, Relay, Sysctl, Table, Word
 from ..errors import InvalidParameter, NotFound
 from ..facts import Facts, LinkFact, LinkStatistics, NamespaceFacts, RouteFact, TableFact, TunnelFact
 from ..types import IPInterface, IPNetwork
-from . import entry_facts, messages
+from . import entry_facts, messages, qdiscs
 from .attributes import address_of, number_in, octets_in, pieces, text_of
 from .stack import NETLINK_NETFILTER, Sockets
 from .transport import Transport
@@ -55,7 +55,7 @@ def take(sockets: Sockets, namespaces: Iterable[str], words: Iterable[Word]) -> 
             if path != HOST:
                 transport.close()
     relays = sockets.relays.carried() if any(isinstance(word, Relay | Table) for word in listed) else {}
-    return Facts(inside, _tables(sockets, listed), _sysctls(sockets, listed), relays)
+    return Facts(inside, _tables(sockets, listed), _sysctls(sockets, listed), relays, _qdiscs(sockets, inside, listed))
 
 
 def _tables(sockets: Sockets, words: Iterable[Word]) -> dict[tuple[str, str], TableFact]:
@@ -75,6 +75,23 @@ def _tables(sockets: Sockets, words: Iterable[Word]) -> dict[tuple[str, str], Ta
             continue
         try:
             found |= {(path, name): fact for name, fact in nft.snapshot(transport, names).items()}
+        finally:
+            if path != HOST:
+                transport.close()
+    return found
+
+
+def _qdiscs(sockets: Sockets, inside: Mapping[str, NamespaceFacts], words: Iterable[Word]) -> dict[Key, Qdisc]:
+    found: dict[Key, Qdisc] = {}
+    for path in dict.fromkeys(word.namespace for word in words if isinstance(word, Qdisc) and word.namespace in inside):
+        names = {link.index: link.name for link in inside[path].links.values()}
+        transport = sockets.host() if path == HOST else sockets.inside(path)
+        try:
+            for _, data in transport.dump(qdiscs.dump(), "read the queueing disciplines"):
+                name = names.get(qdiscs.interface_of(data))
+                qdisc = qdiscs.decode(data, path, name) if name else None
+                if qdisc is not None:
+                    found[qdisc.key] = qdisc
         finally:
             if path != HOST:
                 transport.close()

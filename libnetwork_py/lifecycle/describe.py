@@ -19,6 +19,7 @@ from ..endpoint import EndpointRecord
 from ..plugins.registry import Registry
 from ..sandbox import Candidate, SandboxRecord, elect, order
 from ..types import Family, IPAddress, IPNetwork
+from .conditions import on_link
 from .routing import routes_of
 from .state import State
 
@@ -81,7 +82,7 @@ class Describer:
         words: list[Word] = list(_own(sandbox))
         joined = self._attachments(sandbox)
         for endpoint, attachment in joined:
-            words += attachment.words
+            words += on_link(attachment.words, endpoint, sandbox.key) if endpoint.condition else attachment.words
             words += _interface(endpoint, sandbox, attachment)
         words += self._static_routes(sandbox, joined)
         words += self._default_routes(sandbox, joined)

@@ -13,6 +13,7 @@ from functools import partial
 
 from attrs import evolve
 
+from ..condition import Condition
 from ..drivers.api import NetworkDriver
 from ..endpoint import TRANSITIONS, Endpoint, EndpointRecord, Verb
 from ..errors import Conflict, Forbidden, InvalidParameter, NotFound, NotSupported
@@ -32,7 +33,7 @@ from ..types import (
     freeze,
     parse_address,
 )
-from . import routing
+from . import conditions, routing
 from .engine import Engine
 from .state import Record
 from .survey import survey
@@ -159,6 +160,7 @@ class Endpoints:
             segment=driver.segment(network, state.segments(network.id)),
         )  # fmt: skip
         work.put(joined)
+        self._check_link(joined, sandbox)
         self._announce(joined, sandbox, work)
         routing.check_sandbox(sandbox.id, state)
         return joined
@@ -303,6 +305,26 @@ class Endpoints:
             work.put(endpoint)
             if routes is not None and endpoint.sandbox_id:
                 routing.check_sandbox(endpoint.sandbox_id, self._engine.state)
+
+    def impose(self, changes: Mapping[str, Condition]) -> Mapping[str, Condition]:
+        """Give the links of several endpoints conditions, all of them or none; return what they became."""
+        with self._engine.operation("change the condition of links") as work:
+            settled: dict[str, Condition] = {}
+            for endpoint_id, wanted in changes.items():
+                endpoint = self._get(endpoint_id)
+                got = conditions.settle(wanted, self._engine.env.kernel)
+                settled[endpoint_id] = got
+                endpoint = evolve(endpoint, condition=None if got == Condition() else got)
+                work.put(endpoint)
+                if endpoint.sandbox_id:
+                    self._check_link(endpoint, self._engine.state.sandboxes[endpoint.sandbox_id])
+            return settled
+
+    def _check_link(self, endpoint: EndpointRecord, sandbox: SandboxRecord) -> None:
+        if endpoint.condition:
+            words = self._engine.describer.attachment(endpoint, sandbox).words
+            driver = self._engine.state.networks[endpoint.network_id].driver
+            conditions.check_link(words, endpoint, sandbox.key, driver)
 
     def _get(self, endpoint_id: str, *, elsewhere: bool = False) -> EndpointRecord:
         found = self._engine.state.endpoints.get(endpoint_id)

@@ -202,7 +202,7 @@ class Work:
 def _may_be_shared(word: Word) -> bool:
     match word:
         case Table():
-            return True
+            return not word.devices  # those on a link are the endpoint's own
         case Sysctl():
             return word.namespace == HOST and word.link is None
         case Element():

@@ -18,12 +18,14 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
+from ..condition import Condition
 from ..endpoint import EndpointRecord
 from ..errors import Unavailable
 from ..network import NetworkRecord, Subnet
 from ..sandbox import SandboxRecord
 from .forms import (
     ADDRESS,
+    ADDRESSES,
     ADDRESSES_BY_NAME,
     BINDINGS,
     FLAG,
@@ -34,6 +36,7 @@ from .forms import (
     MAPPING,
     NETWORK,
     NUMBER,
+    OPTIONAL_INTEGER,
     ROUTES,
     SCOPE,
     TEXT,
@@ -196,6 +199,21 @@ _SUBNET = Table(
     },
 )
 
+_CONDITION = Table(
+    Condition,
+    {
+        "rate": INTEGER,
+        "delay": INTEGER,
+        "jitter": INTEGER,
+        "loss": INTEGER,
+        "seed": OPTIONAL_INTEGER,
+        "queue": INTEGER,
+        "down": FLAG,
+        "apart": ADDRESSES,
+        "netem": FLAG,
+    },
+)
+
 _TABLES: Mapping[str, Table[Any]] = {
     "network": Table(
         NetworkRecord,
@@ -247,6 +265,7 @@ _TABLES: Mapping[str, Table[Any]] = {
             "created": NUMBER,
             "host": TEXT,
             "vtep": ADDRESS,
+            "condition": _CONDITION.as_optional_form(),
         },
     ),
     "sandbox": Table(

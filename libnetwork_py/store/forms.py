@@ -58,6 +58,10 @@ class Table(Generic[T]):
         """Return the form of a tuple of such records inside another."""
         return tuple_of(self.load, lambda record: self.dump(record, {}))
 
+    def as_optional_form(self) -> Form:
+        """Return the form of one such record inside another that may have none."""
+        return Form(lambda record: self.dump(record, {}), lambda value: self.load(_dict(value)))
+
 
 def _default(value: Any) -> Any:
     return value.factory() if isinstance(value, Factory) else value  # type: ignore[arg-type]  # a class at run time
@@ -169,6 +173,8 @@ TEXTS = Form(list, _texts)
 MAPPING = Form(dict, _mapping)
 ADDRESS = Form(str, _address)
 NETWORK = Form(str, _network)
+ADDRESSES = tuple_of(_address, str)
+OPTIONAL_INTEGER = Form(None, lambda value: None if value is None else integer(value))
 BINDINGS = tuple_of(_binding, _write_binding)
 ROUTES = tuple_of(lambda value: StaticRoute.parse(text(value)), str)
 ADDRESSES_BY_NAME = Form(

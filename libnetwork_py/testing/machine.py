@@ -26,6 +26,7 @@ from ..desired import (
     Moved,
     Namespace,
     Neighbour,
+    Qdisc,
     Relay,
     Route,
     Sysctl,
@@ -92,7 +93,7 @@ class Machine:
                 inside.settings[word.key] = word.value
             case Bridge() | Veth() | Vxlan() | Moved():
                 self._make_link(word, inside)
-            case Namespace() | Table() | Relay():
+            case Namespace() | Relay():
                 pass
             case _:
                 self._check_inner(word)
@@ -174,8 +175,13 @@ class Machine:
         if word.master:
             self._check_master(word, word.namespace, word.master)
 
-    def _check_inner(self, word: Address | Route | Element | Neighbour | Forwarding) -> None:
-        if isinstance(word, Address):
+    def _check_inner(self, word: Address | Route | Element | Neighbour | Forwarding | Qdisc | Table) -> None:
+        if isinstance(word, Qdisc):
+            self._need_link(word, word.namespace, word.link)
+        elif isinstance(word, Table):
+            for device in word.devices:
+                self._need_link(word, word.namespace, device)
+        elif isinstance(word, Address):
             self._check_address(word)
         elif isinstance(word, Route):
             self._check_route(word)
@@ -264,7 +270,7 @@ class Machine:
                     each for each in inside.words.values() if isinstance(each, Element) and each.table == there.name
                 ]
                 _drop(inside, elements)
-            case Route() | Element() | Neighbour() | Forwarding() | Relay():
+            case Route() | Element() | Neighbour() | Forwarding() | Relay() | Qdisc():
                 pass
 
     def _remove_link(self, word: Link | Moved) -> None:
@@ -423,6 +429,11 @@ def facts(machine: Machine, namespaces: Iterable[str], words: Iterable[Word]) ->
         {key: table for key, table in found.items() if table is not None},
         {key: value for key, value in settings.items() if value is not None},
         {each.key: each for each in machine if isinstance(each, Relay)},
+        {
+            word.key: there
+            for word in wanted
+            if isinstance(word, Qdisc) and isinstance(there := machine.find(word), Qdisc)
+        },
     )
 
 

@@ -50,7 +50,7 @@ def link_fact(word: Link, index: int) -> LinkFact:
             master=word.master, learning=port, flood=port, tunnel=tunnel_of(word),
         )  # fmt: skip
     return LinkFact(
-        word.name, index, "veth", mac, mtu, up=True, group=word.group,
+        word.name, index, "veth", mac, mtu, up=not word.down, group=word.group,
         master=word.master, hairpin=word.hairpin, isolated=word.isolated,
     )  # fmt: skip
 

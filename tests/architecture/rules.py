@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for line in (
         "errors | display",
         "types | labels | handle",
-        "nftables | config | routes",
+        "nftables | config | routes | condition",
         "desired",
         "facts | render",
         "sandbox",

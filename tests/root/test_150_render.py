@@ -88,7 +88,7 @@ def test_packet_filter(made: str) -> None:
         "pairs": [{"concat": ["br0", "br0"]}],
         "networks": [[{"prefix": {"addr": "10.0.0.0", "len": 8}}, {"drop": None}]],
     }
-    assert sum("rule" in each for each in listed) == 1
+    assert sum(each["rule"]["table"] == "lnw" for each in listed if "rule" in each) == 1
 
 
 def test_undo(made: str, web: str) -> None:

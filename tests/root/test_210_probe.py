@@ -15,8 +15,8 @@ from tests.root import machine
 
 NAMES = {
     *("bridge", "veth", "vxlan", "macvlan", "ipvlan", "dummy", "vlan", "wireguard"),
-    *("bridge_vlan_filtering", "bridge_port_isolation", "netem", "tbf", "htb", "ingress"),
-    *("nftables", "nftables_nat_inet", "nftables_concat_intervals", "conntrack", "br_netfilter"),
+    *("bridge_vlan_filtering", "bridge_port_isolation", "netem", "netem_seed", "tbf", "htb", "ingress"),
+    *("nftables", "nftables_nat_inet", "nftables_concat_intervals", "nftables_ingress", "conntrack", "br_netfilter"),
     *("ipv6", "ipvs", "xfrm"),
 }
 
@@ -91,6 +91,10 @@ def test_traffic_control_agrees_with_tc(opener: RootOpener, host: str, kind: str
         (
             "nftables_concat_intervals",
             "table inet t { set s { type ipv4_addr . inet_service; flags interval; }; }",
+        ),
+        (
+            "nftables_ingress",
+            'table inet t { chain c { type filter hook ingress device "lo" priority 0; numgen random mod 5 < 2 drop; }; }',
         ),
     ],
 )

@@ -171,7 +171,7 @@ def test_routes_go_and_come_with_the_last_address() -> None:
 
 def test_elements_go_and_come_with_their_table() -> None:
     """A table in a new shape takes its elements along."""
-    elements = {word for word in EVERYTHING if isinstance(word, Element)}
+    elements = {word for word in EVERYTHING if isinstance(word, Element) and word.table == TABLE.name}
     other = Table(HOST, TABLE.name, TABLE.sets, ())
     change = between([TABLE, *elements], [other, *elements])
     assert set(change.remove) == {TABLE, *elements}

@@ -29,9 +29,8 @@ def test_constants_are_pyroute2s() -> None:
     assert {kind: getattr(nftsocket, f"DATA_TYPE_{name}") for kind, name in types.items()} == nft_atoms._TYPES
     for name, numbers in nft_rules.NUMBERS.items():
         declared = getattr(nftsocket.nft_rule_msg.nft_expr, f"nft_{name}").nla_map if numbers else ()
-        known = {
-            full.removeprefix(f"NFTA_{name.upper()}_").lower(): number for number, (full, _) in enumerate(declared)
-        }
+        prefix = "NFTA_NG_" if name == "numgen" else f"NFTA_{name.upper()}_"
+        known = {full.removeprefix(prefix).lower(): number for number, (full, _) in enumerate(declared)}
         assert numbers.items() <= known.items(), name
     assert (nft_atoms.INET, nft_atoms.NFT) == (nftsocket.NFPROTO_INET, nftsocket.NFNL_SUBSYS_NFTABLES << 8)
 
