@@ -57,6 +57,8 @@ class ControllerConfig:
         address_pools: Predefined pools to choose subnets from: a base network and the prefix length of each subnet. Default: the
             reference's 31 networks of 172.17.0.0/16 to 192.168.240.0/20.
         blocked_plugins: Names of drivers and IPAMs that must not be loaded.
+        drivers: Network drivers of the program's own, by name: instances that go before any plug-in of that name.
+        ipams: IPAM drivers, likewise.
         repair_on_open: Make what the records describe and the kernel lacks when a controller opens; false leaves it to `reconcile`.
         privilege: ``root``: use the caller's own; ``user``: a user namespace, for which no privilege is needed; ``auto``: the caller's own
             if it is enough (``CAP_NET_ADMIN`` and ``CAP_SYS_ADMIN``), else a user namespace.
@@ -69,6 +71,8 @@ class ControllerConfig:
 
     address_pools: tuple[tuple[IPNetwork, int], ...] = field(default=(), converter=_pools)
     blocked_plugins: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    drivers: Mapping[str, object] = field(factory=dict)
+    ipams: Mapping[str, object] = field(factory=dict)
     repair_on_open: bool = True
     advertise: IPAddress | None = field(default=None, converter=_advertised)
     lease_ttl: float = field(default=15.0, converter=_ttl)

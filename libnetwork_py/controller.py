@@ -422,6 +422,9 @@ def _env(identity: Identity, store: Store, kernel: Kernel, config: ControllerCon
 
     drivers = Registry("libnetwork_py.drivers", "driver", NetworkDriver, config.blocked_plugins)  # type: ignore[type-abstract]
     ipams = Registry("libnetwork_py.ipam", "IPAM driver", IpamDriver, config.blocked_plugins)  # type: ignore[type-abstract]
+    for registry, given in ((drivers, config.drivers), (ipams, config.ipams)):
+        for name, plugin in given.items():
+            registry.register(name, plugin)
     if config.address_pools:
         from .ipam.default import DefaultIpam
 

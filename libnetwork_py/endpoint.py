@@ -48,6 +48,8 @@ class EndpointRecord:
         addresses: With the prefix length of their subnet.
         ports: What was asked to be published; ``bindings``: the same with concrete host ports, while joined.
         interface: The name asked for; ``ifname``: the one it has while joined.
+        decided: What its driver found out when it joined, and needs to know while it is.
+        external: The families (``4``, ``6``, ``46``) for which its driver was told that it is its sandbox's way out.
         segment: Which part of its network it hangs on while joined, where the driver makes a network of several; 0 is the first.
         created: Seconds since the epoch.
         host: Id of the host that it is on, if that is another one of the cluster; ``vtep``: that host's address in the underlay.
@@ -70,6 +72,8 @@ class EndpointRecord:
     ifname: str = ""
     priority: int = 0
     segment: int = 0
+    decided: Mapping[str, str] = EMPTY
+    external: str = ""
     options: Mapping[str, str] = EMPTY
     labels: Mapping[str, str] = EMPTY
     routes: tuple[StaticRoute, ...] = ()

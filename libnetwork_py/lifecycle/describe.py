@@ -65,7 +65,13 @@ class Describer:
         context = evolve(self._context, segments=segments) if segments else self._context
         if network.scope == "global":
             context = evolve(context, peers=self._peers(network_id))
-        return self._drivers.get(network.driver).describe_network(network, context)
+        driver = self._drivers.recall(network.driver)
+        return driver.describe_network(network, context) if driver else ()
+
+    def missing(self) -> list[str]:
+        """Return the drivers that cannot be had now: what they described is known to nobody."""
+        names = {each.driver for each in self._state.networks.values() if not each.config_only}
+        return sorted(name for name in names if self._drivers.recall(name) is None)
 
     def _peers(self, network_id: str) -> list[Peer]:
         return [
@@ -111,7 +117,8 @@ class Describer:
 
     def _ask(self, endpoint: EndpointRecord, sandbox: SandboxRecord, context: Context) -> Attachment:
         network = self._state.networks[endpoint.network_id]
-        return self._drivers.get(network.driver).describe_endpoint(network, endpoint, sandbox, context)
+        driver = self._drivers.recall(network.driver)
+        return driver.describe_endpoint(network, endpoint, sandbox, context) if driver else Attachment()
 
     def candidates(self, sandbox_id: str) -> list[Candidate]:
         """Return a sandbox's endpoints as the election sees them, the leading one first."""
@@ -127,7 +134,8 @@ class Describer:
 
     def _candidate(self, endpoint: EndpointRecord, attachment: Attachment) -> Candidate:
         network = self._state.networks[endpoint.network_id]
-        return Candidate(endpoint.id, network.name, endpoint.priority, network.internal, attachment.gateways)
+        gateways = attachment.gateways if endpoint.ifname else ()  # without an interface there is no way out by it
+        return Candidate(endpoint.id, network.name, endpoint.priority, network.internal, gateways)
 
     def _static_routes(
         self, sandbox: SandboxRecord, joined: list[tuple[EndpointRecord, Attachment]]

@@ -24,6 +24,7 @@ from ..network import EndpointSpec, NetworkRecord
 from ..sandbox import Sandbox, SandboxRecord
 from ..scene import Scene
 from ..types import (
+    EMPTY,
     IPAddress,
     MacAddress,
     PortBinding,
@@ -35,6 +36,7 @@ from ..types import (
 )
 from . import conditions, routing
 from .engine import Engine
+from .interfaces import interface_name
 from .state import Record
 from .survey import survey
 from .work import Work
@@ -122,6 +124,8 @@ class Endpoints:
         """Delete an endpoint, with ``force`` after leaving."""
         with self._engine.operation("delete endpoint") as work:
             endpoint = self._get(endpoint_id)
+            if not force:
+                self._driver(endpoint)
             if endpoint.sandbox_id and not force:
                 _allowed(endpoint, "delete", self._engine.state.sandboxes.get(endpoint.sandbox_id))
             self.remove(endpoint, work)
@@ -153,7 +157,8 @@ class Endpoints:
         network = state.networks[endpoint.network_id]
         driver = self._engine.env.drivers.get(network.driver)
         _check_host(network, driver, sandbox)
-        ifname = self._interface_name(endpoint, sandbox, driver.interface_prefix(network))
+        kernel = self._engine.env.kernel
+        ifname = interface_name(state, kernel, endpoint, sandbox, driver.interface_prefix(network))
         bindings = self._reserve(endpoint.ports, endpoint, work)
         joined = evolve(
             endpoint, sandbox_id=sandbox.id, ifname=ifname, bindings=bindings, priority=_whole(priority),
@@ -170,33 +175,14 @@ class Endpoints:
         with self._engine.operation("leave") as work:
             endpoint = self._get(endpoint_id)
             _allowed(endpoint, "leave", None)
+            self._driver(endpoint)
             self._release_ports(endpoint.bindings, endpoint, work)
             self._forget(endpoint, work)
-            work.put(evolve(endpoint, sandbox_id=None, ifname="", bindings=(), priority=0, segment=0))
-
-    def _interface_name(self, endpoint: EndpointRecord, sandbox: SandboxRecord, prefix: str) -> str:
-        if not prefix:
-            return ""
-        state = self._engine.state
-        taken = {each.ifname for each in state.in_sandbox(sandbox.id)}
-        if not sandbox.owned:
-            facts = self._engine.env.kernel.facts([sandbox.key])
-            if sandbox.key not in facts.namespaces:
-                raise NotFound(
-                    f"sandbox {sandbox.name!r}'s namespace {sandbox.key} is gone",
-                    code="namespace_gone",
-                    path=sandbox.key,
+            work.put(
+                evolve(
+                    endpoint, sandbox_id=None, ifname="", bindings=(), priority=0, segment=0, decided=EMPTY, external=""
                 )
-            taken |= set(facts.namespaces[sandbox.key].links)
-        if endpoint.interface is None:
-            return next_interface_name(prefix, taken)
-        if endpoint.interface in taken | {"lo"}:
-            raise Conflict(
-                f"interface {endpoint.interface!r} exists in sandbox {sandbox.name!r} already",
-                code="interface_taken",
-                name=endpoint.interface,
             )
-        return endpoint.interface
 
     # Ports
 
@@ -326,6 +312,10 @@ class Endpoints:
             driver = self._engine.state.networks[endpoint.network_id].driver
             conditions.check_link(words, endpoint, sandbox.key, driver)
 
+    def _driver(self, endpoint: EndpointRecord) -> NetworkDriver:
+        """The endpoint's driver; without it nobody knows what was made for the endpoint."""
+        return self._engine.env.drivers.get(self._engine.state.networks[endpoint.network_id].driver)
+
     def _get(self, endpoint_id: str, *, elsewhere: bool = False) -> EndpointRecord:
         found = self._engine.state.endpoints.get(endpoint_id)
         if found is None:
@@ -353,14 +343,6 @@ def _exposed(value: str | int) -> str:
             code="invalid_port", binding=str(value),
         )  # fmt: skip
     return str(value)
-
-
-def next_interface_name(prefix: str, taken: set[str]) -> str:
-    """Return ``prefix`` and the lowest number that gives a name not taken (the reference's ``GenerateIfaceName``)."""
-    number = 0
-    while f"{prefix}{number}" in taken:
-        number += 1
-    return check_interface_name(f"{prefix}{number}")
 
 
 def _flows(endpoint: EndpointRecord, binding: PortBinding) -> list[PortFlow]:

@@ -17,19 +17,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..desired import HOST, Change, Sysctl
 from ..endpoint import EndpointRecord
 from ..errors import Conflict, LibnetworkError, Unavailable
 from ..store.api import Changes, Item, Write
-from ..store.codec import Journal, decode, decode_journal, encode, key_of
+from ..store.codec import Journal, decode, decode_journal, key_of
 from . import events, neighbours
 from .addressing import Addressing
+from .deeds import Deeds, departing
 from .describe import Describer
 from .env import Env
 from .files import Files
 from .interrupts import allowed, check, deferred
+from .journal import Touched, by_kind, intent, is_record, outcome, pairs
 from .state import Record, State
 from .work import Work
 
@@ -45,10 +47,6 @@ BASELINE = "baseline"
 """Key of the host's sysctls as they were before the controller changed them."""
 TAKEN_BACK = b""
 """Stands for a journal whose operation was undone, but which the store would not drop."""
-
-
-Touched: TypeAlias = tuple[Record | None, Record | None]
-"""A record before and after an operation."""
 
 
 class Engine:
@@ -216,44 +214,55 @@ class Engine:
             return
         self._note_baseline(work)
         change = self._but_for_others(work.change())
-        writes = [_write(before, after) for before, after in touched]
-        happened = [events.encode(each) for each in (*events.of_changes(touched), *work.told)]
         if self.cluster is None or work.mirrored:
-            self._make(work, change, touched, writes, happened)
+            self._make(work, change, touched)
             return
         claimed = self.cluster.claim(touched)
         try:
-            self._make(work, change, touched, writes, happened)
+            self._make(work, change, touched)
         except BaseException:
             claimed.withdraw()
             raise
         claimed.release()
 
-    def _make(
-        self, work: Work, change: Change, touched: Sequence[Touched], writes: Sequence[Write], happened: Sequence[bytes]
-    ) -> None:
-        left = [(before, None) for before, after in touched if after is None and self.files.left(before)]
-        if not change and not left:
+    def _make(self, work: Work, change: Change, touched: Sequence[Touched]) -> None:
+        deeds = Deeds(self.env, self.state, self.describer, touched)
+        acts = not work.mirrored and deeds.needed(work)
+        left = [each for each in touched if each[1] is None and self.files.left(each[0])]
+        left += departing(touched) if acts else []
+        writes, happened = outcome(touched, work.told)
+        if not change and not left and not acts:
             self._store(writes, happened)
             return
         journal = f"journal/{secrets.token_hex(8)}"
-        intent = _intent(journal, work.why, touched, writes)
-        self._store([Write(journal, intent)])
-        self._journals[journal] = intent
-        rest = _intent(journal, work.why, left) if left else None
-        made = False
+        document = intent(journal, work.why, touched, writes)
+        self._store([Write(journal, document)])
+        self._journals[journal] = document
+        rest = intent(journal, work.why, left, done=True) if left else None
+        begun = made = False
         try:
+            if acts:
+                deeds.arrive(work)
+                change = self._but_for_others(work.change())
+            begun = True
             self.env.kernel.apply(change)
             made = True
+            if acts:
+                deeds.connect(work)
+                writes, happened = outcome(list(work.touched()), work.told)
             self._store([*writes, Write(journal, rest)], happened)
         except BaseException as error:
-            half_done = made or bool(getattr(error, "__notes__", None))  # the kernel layer notes what it could not undo
-            if not half_done or self._undone(change, error):
+            half_done = made or (
+                begun and bool(getattr(error, "__notes__", None))
+            )  # the kernel layer notes what it could not undo
+            undone = not half_done or self._undone(change, error)
+            deeds.undo(error)
+            if undone:
                 self._failed(work, journal, error)
             raise
         self._journals.pop(journal)
         if left:
-            self._clear(journal, left)
+            self._clear(journal, work.why, left, deeds)
 
     def _undone(self, change: Change, error: BaseException) -> bool:
         """Take back what the kernel has done; what cannot be is said in ``error``, and the journal waits for the next operation."""
@@ -264,14 +273,16 @@ class Engine:
             return False
         return True
 
-    def _clear(self, journal: str, left: Sequence[Touched]) -> None:
-        """Remove the files of deleted sandboxes, now that they are sure to stay deleted, and the journal that remembers them."""
-        for record, _ in left:
-            self.files.remove(record)
-        try:
+    def _clear(self, journal: str, why: str, left: Sequence[Touched], deeds: Deeds) -> None:
+        """Clear away what is sure to stay deleted, sandboxes' files and what drivers hold, and the journal that remembers it."""
+        for record, after in left:
+            if after is None:
+                self.files.remove(record)
+        self._journals[journal] = intent(journal, why, left, done=True)  # until that is done
+        self.warnings += [f"{why}: {problem}" for problem in deeds.depart()]
+        with suppress(LibnetworkError):  # all is done; the next operation tries again
             self._store([Write(journal, None)])
-        except LibnetworkError:  # all is done; the next operation tries again
-            self._journals[journal] = _intent(journal, "", left)
+            del self._journals[journal]
 
     def _failed(self, work: Work, journal: str, error: BaseException) -> None:
         event = events.Event("failed", "controller", self.env.id, work.why, time.time(), detail=str(error))
@@ -361,7 +372,7 @@ class Engine:
         for key in changes.deleted:
             self._journals.pop(key, None)
             self._forget(key)
-        for item in sorted(changes.items, key=_by_kind):
+        for item in sorted(changes.items, key=by_kind):
             self._learn(item)
 
     def _learn(self, item: Item) -> None:
@@ -369,7 +380,7 @@ class Engine:
             self._journals[item.key] = item.document
         elif item.key == BASELINE:
             self.baseline.update(json.loads(item.document))
-        elif _is_record(item.key):
+        elif is_record(item.key):
             record = decode(item.key, item.document)
             previous = self.state.put(record)
             self.addressing.learn(previous, record, self.state)
@@ -420,17 +431,21 @@ class Engine:
 
     def _recover_one(self, key: str, journal: Journal) -> None:
         """Undo what the journal's writer had begun, or finish it where it only took things away."""
+        changes = pairs(journal)
+        if journal.done:
+            self._depart(journal.why, changes)
+            self._store([Write(key, None)])
+            return
         work = Work(self.state, self.describer, f"recover: {journal.why}")
-        ordered = sorted(journal.changes, key=lambda each: _KINDS.index(each[0].partition("/")[0]))
-        for record_key, _, after in ordered:
+        for _, after in changes:
             if after is not None:
-                work.put(decode(record_key, after))
-        gone = [decode(key, before) for key, before, after in reversed(ordered) if after is None and before is not None]
+                work.put(after)
+        gone = [before for before, after in reversed(changes) if after is None and before is not None]
         for record in gone:
             if self.state.get(type(record), record.id) is not None:  # else only what it left is left
                 work.delete(record)
         change = work.change()
-        forward = all(after is None for _, _, after in journal.changes)
+        forward = all(after is None for _, after in changes)
         touched = list(work.touched())
         if not forward:
             work.rollback()
@@ -440,42 +455,17 @@ class Engine:
             self.env.kernel.enforce(Change(change.remove, change.make, work.why))
         except ExceptionGroup as group:  # what cannot be mended now must not stop everything else; reconcile lists it
             self.warnings += [f"{work.why}: {error}" for error in group.exceptions]
-        for record in gone if forward else ():
-            self.files.remove(record)
-        writes = [_write(before, after) for before, after in touched] if forward else []
-        happened = [events.encode(each) for each in events.of_changes(touched)] if forward else []
+        writes, happened = outcome(touched) if forward else ([], [])
         for was, is_ in touched if forward else ():
             self.addressing.learn(was, is_, self.state)
             self._ports(was, is_)
+        self._depart(work.why, changes if forward else [(after, before) for before, after in changes])
         self._store([*writes, Write(key, None)], happened)
 
-
-_KINDS = ("network", "sandbox", "endpoint")
-
-
-def _intent(key: str, why: str, touched: Sequence[Touched], writes: Sequence[Write] | None = None) -> bytes:
-    """Return the document of a journal; ``writes``, where they are at hand, are not encoded again."""
-    writes = writes or [_write(*each) for each in touched]
-    changes = tuple(
-        [
-            (write.key, encode(before) if before else None, write.document)
-            for (before, _), write in zip(touched, writes, strict=True)
-        ]
-    )
-    return encode(Journal(key.partition("/")[2], why, changes))
-
-
-def _is_record(key: str) -> bool:
-    return key.partition("/")[0] in _KINDS
-
-
-def _by_kind(item: Item) -> int:
-    """Networks and sandboxes before the endpoints that refer to them."""
-    return 1 if item.key.startswith("endpoint/") else 0
-
-
-def _write(before: Record | None, after: Record | None) -> Write:
-    if after is not None:
-        return Write(key_of(after), encode(after))
-    assert before is not None
-    return Write(key_of(before), None)
+    def _depart(self, why: str, changes: Sequence[Touched]) -> None:
+        """Do what a dead process had left to do, or had begun and not finished: how far it came nobody knows."""
+        for record, after in changes:
+            if after is None:
+                self.files.remove(record)
+        deeds = Deeds(self.env, self.state, self.describer, changes)
+        self.warnings += [f"{why}: {problem}" for problem in deeds.depart(thorough=True)]

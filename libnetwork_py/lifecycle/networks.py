@@ -271,6 +271,8 @@ class Networks:
                     f"network {record.name!r} gives its configuration to {', '.join(users)}: delete those first",
                     code="network_in_use", network_id=record.id,
                 )  # fmt: skip
+            if not force and not record.config_only:
+                self._engine.env.drivers.get(record.driver)  # without it nobody knows what was made for the network
             self._delete_endpoints(record, state.in_network(record.id), force, work)
             self._engine.addressing.give_back_network(record, work)
             work.delete(record)

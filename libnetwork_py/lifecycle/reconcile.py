@@ -166,8 +166,13 @@ def _what(word: Word) -> str:
 
 
 def _foreign(engine: Engine, description: Description, facts: Facts) -> Iterator[tuple[Word, str]]:
-    """What carries our mark and is in no record: elements of our table, links of our networks' groups."""
+    """What carries our mark and is in no record: elements of our table, links of our networks' groups.
+
+    Nothing while a driver is missing: what it described would be taken for foreign.
+    """
     described = {word.key for word in description}
+    if engine.describer.missing():
+        return
     table = facts.tables.get((HOST, engine.env.table.name))
     for decl in engine.env.table.sets if table else ():
         for fields, value in (table.sets.get(decl.name, {}) if table else {}).items():

@@ -45,9 +45,13 @@ class Registry(Generic[T]):
         self._found: dict[str, EntryPoint] | None = None
         self._errors: dict[str, str] = {}
 
-    def register(self, name: str, plugin: T) -> None:
-        """Use ``plugin`` under ``name`` without an entry point, before any entry point of that name."""
-        self._loaded[name] = plugin
+    def register(self, name: str, plugin: object) -> None:
+        """Use ``plugin`` under ``name`` without an entry point, before any entry point of that name.
+
+        Raises:
+            Internal: it does not keep the contract.
+        """
+        self._loaded[name] = self._checked(name, plugin, ("the program", ""))
 
     def names(self) -> list[str]:
         """Return every name that can be asked for."""
@@ -69,6 +73,17 @@ class Registry(Generic[T]):
                 raise self._unknown(name)
             self._loaded[name] = self._load(entry_point)
         return self._loaded[name]
+
+    def recall(self, name: str) -> T | None:
+        """Return the plug-in of a name that a record holds; ``None`` if it cannot be had any more, which is no error yet."""
+        try:
+            return self.get(name)
+        except LibnetworkError:
+            return None
+
+    def origin(self, name: str) -> str:
+        """Return the distribution that a plug-in came with, and its version, for messages."""
+        return " ".join(filter(None, _distribution(self._entry_points().get(name))))
 
     def info(self) -> list[PluginInfo]:
         """Return every plug-in with its distribution; nothing is loaded for it."""
@@ -95,6 +110,10 @@ class Registry(Generic[T]):
                 f"{self._kind} {name!r} of {distribution} {version} cannot be loaded: {self._errors[name]}",
                 code="plugin_broken", name=name, distribution=distribution,
             ) from error  # fmt: skip
+        return self._checked(name, plugin, (distribution, version))
+
+    def _checked(self, name: str, plugin: object, origin: tuple[str, str]) -> T:
+        distribution, version = origin
         if not isinstance(plugin, self._contract):
             missing = [part for part in _members(self._contract) if not hasattr(plugin, part)]
             self._errors[name] = f"lacks {', '.join(missing)}"

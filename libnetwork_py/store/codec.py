@@ -66,11 +66,13 @@ class Journal:
         id: Of the operation.
         why: What it is, for people: ``create network front``.
         changes: Key, document before and document after of each item it changes; ``None`` where there was or will be none.
+        done: The operation is committed; only what it leaves behind is to be cleared away.
     """
 
     id: str
     why: str
     changes: tuple[tuple[str, bytes | None, bytes | None], ...]
+    done: bool = False
 
 
 def key_of(record: Record | Journal) -> str:
@@ -119,7 +121,9 @@ def decode_journal(key: str, document: bytes, where: str = "the store") -> Journ
     try:
         line, _, body = document.partition(b"\n")
         head = _upgraded(key, "journal", json.loads(line), where)
-        journal = Journal(text(head["id"]), text(head["why"]), tuple(_cut(head["changes"], body)))
+        journal = Journal(
+            text(head["id"]), text(head["why"]), tuple(_cut(head["changes"], body)), bool(head.get("done"))
+        )
     except _FAULTS as error:
         raise _damaged(key, where, error) from error
     if key not in {"journal", key_of(journal)}:
@@ -131,6 +135,7 @@ def _encode_journal(journal: Journal) -> bytes:
     """Join the documents as they are: an operation may change thousands of records."""
     sizes = [[key, _size(before), _size(after)] for key, before, after in journal.changes]
     head = {"schema": SCHEMA, "id": journal.id, "why": journal.why, "changes": sizes}
+    head |= {"done": True} if journal.done else {}
     body = [document for _, *both in journal.changes for document in both if document]
     return b"".join([_to_json(head).encode("ascii"), b"\n", *body])
 
@@ -259,6 +264,8 @@ _TABLES: Mapping[str, Table[Any]] = {
             "ifname": TEXT,
             "priority": INTEGER,
             "segment": INTEGER,
+            "decided": MAPPING,
+            "external": TEXT,
             "options": MAPPING,
             "labels": MAPPING,
             "routes": ROUTES,

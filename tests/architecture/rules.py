@@ -47,7 +47,7 @@ CONTRACTS: Mapping[str, frozenset[str]] = {
     "kernel": frozenset({"api"}),
     "store": frozenset({"api", "cluster", "codec"}),
     "ipam": frozenset({"api"}),
-    "drivers": frozenset({"api", "options"}),
+    "drivers": frozenset({"api", "acting", "options"}),
 }
 """What of a room others may import: all but its implementations, which the composition root chooses."""
 
