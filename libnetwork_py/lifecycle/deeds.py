@@ -19,7 +19,7 @@ from ..endpoint import EndpointRecord
 from ..errors import Internal, LibnetworkError, Unavailable
 from ..network import NetworkRecord
 from ..sandbox import Candidate
-from ..types import FAMILIES, Family
+from ..types import FAMILIES, Family, PortBinding
 from .describe import Describer
 from .env import Env
 from .interfaces import interface_name
@@ -163,7 +163,7 @@ class Deeds:
     ) -> None:
         stays = before.sandbox_id == endpoint.sandbox_id
         was = before.external if stays else ""
-        if role == was and (before.bindings == endpoint.bindings or not role):
+        if role == was and (_ports(before) == _ports(endpoint) or not role):
             return
         network = self._network(endpoint)
         if was:
@@ -190,7 +190,7 @@ class Deeds:
         try:
             with allowed():
                 return call()
-        except Unavailable:
+        except (Unavailable, Internal):
             raise
         except LibnetworkError:
             self._undo.pop()
@@ -227,6 +227,8 @@ class Deeds:
         gone = list(reversed(self._touched))
         calls = [each for pair in gone for each in self._endpoint_goes(*pair, thorough=thorough)]
         calls += [each for pair in gone for each in self._network_goes(*pair)]
+        if not calls:
+            return []
         with allowed():
             return [problem for what, call in calls for problem in _try(what, call)]
 
@@ -275,6 +277,10 @@ def _departs(before: Record | None, after: Record | None) -> bool:
     if isinstance(before, EndpointRecord) and before.sandbox_id and isinstance(after, EndpointRecord):
         return after.sandbox_id is None
     return isinstance(before, EndpointRecord | NetworkRecord) and after is None
+
+
+def _ports(endpoint: EndpointRecord) -> tuple[PortBinding, ...]:
+    return endpoint.bindings or endpoint.ports
 
 
 def _without_addresses(endpoint: EndpointRecord) -> EndpointRecord:

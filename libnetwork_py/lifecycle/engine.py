@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -279,7 +280,13 @@ class Engine:
             if after is None:
                 self.files.remove(record)
         self._journals[journal] = intent(journal, why, left, done=True)  # until that is done
-        self.warnings += [f"{why}: {problem}" for problem in deeds.depart()]
+        try:
+            self.warnings += [f"{why}: {problem}" for problem in deeds.depart()]
+        except (
+            KeyboardInterrupt
+        ):  # what was left to do is the next operation's; this one is done, so Ctrl-C waits for its end
+            signal.raise_signal(signal.SIGINT)
+            return
         with suppress(LibnetworkError):  # all is done; the next operation tries again
             self._store([Write(journal, None)])
             del self._journals[journal]

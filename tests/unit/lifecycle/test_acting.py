@@ -134,6 +134,18 @@ def test_a_departure_fails(scene: Scene, call: str) -> None:
     assert not scene.controller.reconcile(repair=False)
 
 
+def test_an_interrupted_departure(scene: Scene) -> None:
+    """Ctrl-C during a departure arrives when the operation is over, which stands; the next operation goes on with the departures."""
+    everything_at_once(scene.controller)
+    scene.actor.failures["leave"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        scene.controller.network("front").delete(force=True)
+    assert scene.controller.networks() == []
+    scene.controller.create_sandbox("later")
+    assert scene.actor.holds == (set(), set(), {}, {})
+    assert not scene.controller.reconcile(repair=False)
+
+
 @pytest.mark.parametrize("call", ARRIVALS)
 def test_a_death_during_an_arrival(scene: Scene, call: str) -> None:
     """A process that dies in an arrival leaves nothing: the next one tells the driver to take it back."""
