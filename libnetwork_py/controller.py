@@ -18,14 +18,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from .composition import compose
 from .config import ControllerConfig
 from .endpoint import Endpoint
 from .errors import InvalidParameter, LibnetworkError, NotFound
 from .lifecycle.endpoints import Endpoints
 from .lifecycle.engine import Engine
-from .lifecycle.env import Env
 from .lifecycle.events import Events
-from .lifecycle.identity import Identity, identify, identity_in, known_host
+from .lifecycle.identity import identify, identity_in, known_host
 from .lifecycle.information import Info, gather
 from .lifecycle.joining import join
 from .lifecycle.networks import Networks
@@ -134,7 +134,7 @@ class NetworkController(InNotebook):
         self._store, self._kernel = store, kernel
         self._events: list[Events] = []
         identity = identify(store, known_host(host, kernel.privilege), config)
-        self._env = _env(identity, store, kernel, config, directory)
+        self._env = compose(identity.id, store, kernel, config, directory)
         kernel.attend(directory, self._env.ports.socket, lasting=self._temporary is None)
         self._engine = Engine(self._env)
         self._endpoints = Endpoints(self._engine)
@@ -409,44 +409,6 @@ def _closed_on_failure(kernel: Kernel) -> Iterator[None]:
     except BaseException:
         kernel.close()
         raise
-
-
-def _env(identity: Identity, store: Store, kernel: Kernel, config: ControllerConfig, directory: Path | None) -> Env:
-    from .desired import HOST
-    from .drivers.api import NetworkDriver
-    from .firewall.table import TABLE_PREFIX, table
-    from .ipam.api import IpamDriver
-    from .lifecycle import files
-    from .plugins.registry import Registry
-    from .ports.reservations import Reservations
-
-    drivers = Registry("libnetwork_py.drivers", "driver", NetworkDriver, config.blocked_plugins)  # type: ignore[type-abstract]
-    ipams = Registry("libnetwork_py.ipam", "IPAM driver", IpamDriver, config.blocked_plugins)  # type: ignore[type-abstract]
-    for registry, given in ((drivers, config.drivers), (ipams, config.ipams)):
-        for name, plugin in given.items():
-            registry.register(name, plugin)
-    if config.address_pools:
-        from .ipam.default import DefaultIpam
-
-        ipams.register("default", DefaultIpam(config.address_pools))
-    ports = Reservations(partial(kernel.sockets, HOST), *_free_ports(kernel))
-    ours = table(HOST, f"{TABLE_PREFIX}{identity.id[:8]}")
-    place = directory / "netns" if directory is not None and kernel.privilege == "user" else files.DIRECTORY
-    return Env(identity.id, store, kernel, drivers, ipams, ports, ours, config, place)
-
-
-def _free_ports(kernel: Kernel) -> tuple[range, frozenset[int]]:
-    """Return what "any free port" is chosen from, and the ports that are kept back, as the host has it."""
-    from .desired import HOST, Sysctl
-    from .ports.ranges import DYNAMIC_PORTS, parse_port_range, parse_reserved_ports
-
-    span, kept = (Sysctl(HOST, f"ipv4.{name}", "") for name in ("ip_local_port_range", "ip_local_reserved_ports"))
-    found = kernel.facts(words=[span, kept]).sysctls
-    try:
-        ports = parse_port_range(found.get(span.key, ""))
-    except InvalidParameter:
-        return DYNAMIC_PORTS, frozenset()
-    return ports, parse_reserved_ports(found.get(kept.key, ""), ports)
 
 
 def _sweep() -> tuple[str, ...]:

@@ -30,6 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "lifecycle",
         "show",
         "notebook",
+        "composition",
         "controller",
         "cli | __init__",
         "testing | __main__",
@@ -51,7 +52,7 @@ CONTRACTS: Mapping[str, frozenset[str]] = {
 }
 """What of a room others may import: all but its implementations, which the composition root chooses."""
 
-ROOTS = frozenset({"controller", "testing"})
+ROOTS = frozenset({"composition", "controller", "testing"})
 """The composition root, and what stands in for it in tests."""
 
 HANDLES = frozenset({"network", "endpoint", "sandbox"})
