@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: help demo test lint ruff mypy pyright format docs bench clean
 
 help:
-	@echo "make demo    two sandboxes, a bridge and a published port on this machine's kernel (root)"
+	@echo "make demo    two sandboxes, a bridge and a published port on this machine's kernel"
 	@echo "make test    build the wheel and test it; as root also on the real kernel"
 	@echo "make lint    ruff, mypy and pyright over the whole repository"
 	@echo "make format  fold the code as ruff does"
@@ -16,7 +16,6 @@ help:
 	@echo "make clean   remove what the others made"
 
 demo:
-	@scripts/need-root "make demo" "It works in namespaces of its own and leaves this machine's network as it is."
 	@$(MAKE) --no-print-directory $(VENV)/.installed
 	$(BIN)/python examples/demo.py
 

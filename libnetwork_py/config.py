@@ -15,6 +15,8 @@ from .types import IPAddress, IPNetwork, parse_address, parse_network
 
 Privilege: TypeAlias = Literal["auto", "root", "user"]
 """Whose privilege a controller uses."""
+Outside: TypeAlias = Literal["auto", "pasta", "none"]
+"""How a host without root reaches the outside."""
 
 
 def _pools(value: Sequence[tuple[str | IPNetwork, int]]) -> tuple[tuple[IPNetwork, int], ...]:
@@ -49,6 +51,13 @@ def _ttl(value: float) -> float:
     return float(value)
 
 
+def _outside(value: str) -> Outside:
+    for known in ("auto", "pasta", "none"):
+        if value == known:
+            return known
+    raise InvalidParameter(f"outside is auto, pasta or none, not {value!r}", code="invalid_outside", outside=value)
+
+
 @frozen(kw_only=True)
 class ControllerConfig:
     """Configuration of a `NetworkController`.
@@ -66,6 +75,8 @@ class ControllerConfig:
             reaches the cluster's store.
         lease_ttl: Seconds without a word from this host after which the cluster's other hosts take it for dead, and its addresses and
             endpoints' names are free.
+        outside: Without root, and with a host of the controller's own: ``pasta``: have that program lead it to the network where the caller
+            is; ``auto``: if it is installed; ``none``: leave it alone.
         lock_timeout: Seconds to wait for another thread or process that is changing the same state directory.
     """
 
@@ -78,6 +89,7 @@ class ControllerConfig:
     lease_ttl: float = field(default=15.0, converter=_ttl)
     lock_timeout: float = 60.0
     privilege: Privilege = field(default="auto", converter=_privilege)
+    outside: Outside = field(default="auto", converter=_outside)
 
     @classmethod
     def of(cls, value: ControllerConfig | Mapping[str, object] | None) -> ControllerConfig:

@@ -104,7 +104,8 @@ class NetworkController(InNotebook):
         with _closed_on_failure(kernel):
             _sweep()
             directory = temporary_directory()
-            kernel.bequeath(directory.path)
+            if host is None:  # else something is left to remove
+                kernel.bequeath(directory.path)
             self = cls.__new__(cls)
             self._temporary = directory
             self._open(SqliteStore(directory.path), directory.path, kernel, path, settings, url=url)
@@ -435,10 +436,15 @@ def _remove_dead(directory: Path) -> None:
     if identity is not None and identity.died_with_it:
         store.close()
         return
-    host, settings = identity.host if identity else "", ControllerConfig(privilege="root")
+    host, settings = (
+        (identity.path, ControllerConfig(privilege=identity.privilege)) if identity else ("", ControllerConfig())
+    )
     try:
         kernel = _linux(host, settings)
-    except LibnetworkError:  # the host's namespace is gone with everything in it; the sandboxes' are not
+    except LibnetworkError:  # the host's namespace is gone with everything in it; root's sandboxes are not
+        if settings.privilege == "user":
+            store.close()
+            return
         kernel = _linux("", settings)
     NetworkController._remove(store, directory, kernel, host)
 
@@ -447,7 +453,7 @@ def _linux(host: str, config: ControllerConfig, directory: Callable[[], Path] | 
     """Return the kernel layer. ``directory``: opens the state directory, where there is one that several processes may share."""
     from .kernel.linux import LinuxKernel
 
-    return LinuxKernel(host or None, privilege=config.privilege, directory=directory)
+    return LinuxKernel(host or None, privilege=config.privilege, directory=directory, outside=config.outside)
 
 
 def _persistent(state_dir: Path | None) -> tuple[Store, Path]:

@@ -107,6 +107,10 @@ class Kernel(Contract):
         """Hold the machine-wide lock under which namespace paths are chosen and made."""
         ...
 
+    def outside(self) -> str:
+        """Return how the host reaches the outside: ``host``, ``pasta``, ``pasta: `` and why it does not, or ``none``."""
+        ...
+
     def reach(self, path: str) -> str:
         """Return the path by which other programs find the namespace that is known here by ``path``; `HOST` for the host's."""
         ...

@@ -134,23 +134,25 @@ class Dialogue:
             line.close()
 
 
-def private(host: int) -> Dialogue:
+def private(host: int, pasta: str) -> Dialogue:
     """Start a helper process that lives no longer than its caller.
 
     Args:
         host: A descriptor of the namespace that plays the host; -1: a new one.
+        pasta: Path of the program that leads outside; empty: none.
 
     Raises:
         Forbidden: user namespaces are not to be had here, or the host's namespace is not this user's.
     """
-    return _started(host, None)
+    return _started(host, None, pasta)
 
 
-def shared(host: int, directory: Path) -> Dialogue:
+def shared(host: int, directory: Path, pasta: str) -> Dialogue:
     """Return the helper process of a state directory: all its controllers have one, which stays while anything has a name.
 
     Args:
         host: See `private`; where the process is there already, it has its host's namespace.
+        pasta: See `private`.
         directory: The state directory. Files ``keeper`` (a socket) and ``keeper.lock`` are made in it.
     """
     lock = os.open(directory / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -158,7 +160,7 @@ def shared(host: int, directory: Path) -> Dialogue:
         fcntl.flock(lock, fcntl.LOCK_EX)
         place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return _found(place) or _listening(host, place)
+            return _found(place) or _listening(host, place, pasta)
         finally:
             os.close(place)
     finally:
@@ -175,21 +177,21 @@ def _found(place: int) -> Dialogue | None:
         return None
 
 
-def _listening(host: int, place: int) -> Dialogue:
+def _listening(host: int, place: int, pasta: str) -> Dialogue:
     with suppress(FileNotFoundError):
         os.unlink("keeper", dir_fd=place)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(f"/proc/self/fd/{place}/keeper")
         listener.listen(64)
-        return _started(host, listener)
+        return _started(host, listener, pasta)
 
 
-def _started(host: int, listener: socket.socket | None) -> Dialogue:
+def _started(host: int, listener: socket.socket | None, pasta: str) -> Dialogue:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     wanted = (theirs.fileno(), listener.fileno() if listener is not None else -1, host)
     with theirs, aside([fd for fd in wanted if fd >= 0]) as given:
         moved = iter(given)
-        places = [str(next(moved) if fd >= 0 else -1) for fd in wanted]
+        places = [*(str(next(moved) if fd >= 0 else -1) for fd in wanted), pasta]
         try:
             subprocess.run(
                 [sys.executable, "-I", "-S", keeper.__file__, *places], pass_fds=given, start_new_session=True, check=True,

@@ -50,6 +50,7 @@ _HERE = "/proc/self/ns/net"
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x20000, 0x10000000, 0x40000000
 _NS_GET_USERNS = 0xB701
 _MS_BIND, _MNT_DETACH = 4096, 2
+_PR_SET_PDEATHSIG = 1
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 _MOST_BYTES, _MOST_DESCRIPTORS = 1 << 20, 8
 _ROUNDS = 200
@@ -127,6 +128,7 @@ class Keeper:
         self._made: set[tuple[int, int]] = {_identity(_HERE)} if owns_host else set()
         self._clients: dict[int, socket] = {}
         self._poll = select.poll()
+        self.outside: str | None = None
         self._released = False
         self._estate: tuple[int, str] | None = None
         if listener is not None:
@@ -170,7 +172,8 @@ class Keeper:
             return False
         with open("/proc/self/net/dev", encoding="ascii") as file:  # noqa: PTH123 (as above)
             links = len(file.readlines()) - 2
-        return bool(os.listdir(NAMES)) or (links > 1 and bool(self._made))  # noqa: PTH208 (as above)
+        ours = links > (1 if self.outside is None else 2)
+        return bool(os.listdir(NAMES)) or (ours and bool(self._made))  # noqa: PTH208 (as above)
 
     def _accept(self, listener: socket) -> None:
         fd, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001 (all there is without `socket`)
@@ -284,6 +287,10 @@ class Keeper:
         self._inside(given, lambda: found.extend(_read(path) for path in paths))
         return found, []
 
+    def do_outside(self, given: list[int]) -> Answer:
+        """Return what keeps pasta from leading outside: empty for nothing; ``None`` where it was not asked to."""
+        return self.outside, []
+
     def do_inherit(self, given: list[int], name: str) -> Answer:
         """Remove a directory, ``name`` below the one that a descriptor is of, if the caller dies."""
         self._estate = os.dup(given[0]), name
@@ -381,13 +388,71 @@ def _receive(client: socket) -> tuple[bytes, list[int]]:
     return data, found
 
 
-def main(control: str, listener: str, host: str) -> NoReturn:
+# the outside
+
+
+class Outside:
+    """``pasta``, which leads the host's namespace to the network where the caller is; it ends with the keeper.
+
+    It has to start out there, where the keeper was before it moved. So it is forked early and executed when the namespaces are there.
+
+    Args:
+        program: Path of pasta.
+    """
+
+    def __init__(self, program: str) -> None:
+        waiting, self._go = os.pipe()
+        self._ready, ready = os.pipe()
+        self._said, said = os.pipe()
+        keeper = os.getpid()
+        self._pid = os.fork()
+        if not self._pid:
+            _follow(keeper)
+            os.close(self._go)
+            os.read(waiting, 1)
+            os.dup2(said, 2)
+            os.set_inheritable(ready, True)
+            places = ["--userns", f"/proc/{keeper}/ns/user", "--netns", f"/proc/{keeper}/ns/net"]
+            closed = [word for option in "tuTU" for word in (f"-{option}", "none")]
+            runas = ["--runas", "0:0"] if not os.getuid() else []
+            words = ["-f", "-q", "--config-net", "--no-map-gw", *closed, *runas, "-P", f"/proc/self/fd/{ready}"]
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # some versions take it for an error that it is ignored
+            os.execv(program, ["pasta", *words, *places])  # noqa: S606 (what it is for)
+        for fd in (waiting, ready, said):
+            os.close(fd)
+        self.state = ""
+
+    def lead(self) -> None:
+        """Let it begin, and wait until it leads outside or has given up; ``state`` is what it said then, empty if it works."""
+        os.write(self._go, b"!")
+        if os.read(self._ready, 32):
+            return
+        said = os.read(self._said, 4096).decode(errors="replace").split("\n")
+        self.state = "; ".join(line for line in said if line and "syslog" not in line) or "pasta ended"
+
+    def end(self) -> None:
+        """End it."""
+        try:
+            os.kill(self._pid, signal.SIGKILL)
+        except OSError:
+            return
+
+
+def _follow(parent: int) -> None:
+    """Die when the parent dies."""
+    _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def main(control: str, listener: str, host: str, program: str = "") -> NoReturn:
     """Serve the client behind the descriptor ``control``, and those that come to ``listener``, over the host's namespace.
 
     Args:
         control: Number of a descriptor; a socket.
         listener: Likewise; -1 for a keeper of one caller.
         host: Likewise; a network namespace, or -1 for a new one.
+        program: Path of pasta, if it shall lead outside.
     """
     if os.fork():  # nobody's child: no caller has to reap it, and none that reaps all its children meets it
         os._exit(0)
@@ -397,6 +462,7 @@ def main(control: str, listener: str, host: str) -> NoReturn:
     for fd in map(int, (control, listener, host)):
         if fd >= 0:
             os.set_inheritable(fd, False)
+    outside = Outside(program) if program else None
     try:
         _settle(int(host), uid, gid)
         keeper = Keeper(socket(fileno=int(listener)) if int(listener) >= 0 else None, owns_host=int(host) < 0)
@@ -406,9 +472,14 @@ def main(control: str, listener: str, host: str) -> NoReturn:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         _send(client, (0, os.getpid()), [])
+        if outside is not None:
+            outside.lead()
+            keeper.outside = outside.state
         keeper.serve(client)
     finally:
         keeper.end()
+        if outside is not None:
+            outside.end()
     sys.exit()
 
 

@@ -47,6 +47,7 @@ class LinuxKernel:
         host: Path of the namespace that plays the host; ``None``: the calling thread's, and without privilege a new one.
         privilege: ``root``: the caller's own; ``user``: that of a user namespace; ``auto``: the caller's own if that is enough.
         directory: Gives the state directory whose controllers share one user namespace; ``None``: one for this caller alone.
+        outside: Whether a new host's namespace is led outside by ``pasta``; ``auto``: where that is installed.
 
     Raises:
         Forbidden: the process lacks ``CAP_NET_ADMIN`` or ``CAP_SYS_ADMIN``, or may not have a user namespace.
@@ -59,8 +60,9 @@ class LinuxKernel:
         *,
         privilege: Literal["auto", "root", "user"] = "auto",
         directory: Callable[[], Path] | None = None,
+        outside: Literal["auto", "pasta", "none"] = "auto",
     ) -> None:
-        self._opener = _opener(host, privilege, directory)
+        self._opener = _opener(host, privilege, directory, outside)
         self._relays = Relays(self._opener)
         self._sockets = Sockets(self._opener, self._relays)
         self._reaper = Reaper(self._sockets, self._do)
@@ -176,6 +178,10 @@ class LinuxKernel:
                 yield
         finally:
             self._opener.forgo()
+
+    def outside(self) -> str:
+        """Return how the host reaches the outside; see `Kernel.outside`."""
+        return self._opener.outside()
 
     def reach(self, path: str) -> str:
         """Return the path for other programs; see `Kernel.reach`."""
@@ -317,13 +323,16 @@ class LinuxKernel:
 
 
 def _opener(
-    host: str | None, privilege: Literal["auto", "root", "user"], directory: Callable[[], Path] | None
+    host: str | None,
+    privilege: Literal["auto", "root", "user"],
+    directory: Callable[[], Path] | None,
+    outside: Literal["auto", "pasta", "none"],
 ) -> Opener:
     if privilege == "root" or (privilege == "auto" and not lacking_privilege()):
         return RootOpener(host)
     from .user import UserOpener  # noqa: PLC0415 (root needs it not)
 
-    return UserOpener(host, directory() if directory is not None else None)
+    return UserOpener(host, directory() if directory is not None else None, outside)
 
 
 def _names(directory: str) -> list[str]:

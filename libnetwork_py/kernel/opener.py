@@ -81,6 +81,10 @@ class Opener(Protocol):
         """Whether it can still open anything."""
         ...
 
+    def outside(self) -> str:
+        """Return how the host reaches the outside; see `Kernel.outside`."""
+        ...
+
     def outer(self, path: str) -> str:
         """Return the path by which every other program has the namespace: the caller's ``/run`` may not be where its name is."""
         ...
@@ -189,6 +193,10 @@ class RootOpener:
     def alive(self) -> bool:
         """It always is; see `Opener.alive`."""
         return True
+
+    def outside(self) -> str:
+        """The host is the machine, or what somebody made for it; see `Opener.outside`."""
+        return "host"
 
     def outer(self, path: str) -> str:
         """Return the path itself, and what the host was given as; see `Opener.outer`."""

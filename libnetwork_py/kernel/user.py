@@ -13,15 +13,16 @@ May import: dialogue, joining, visiting, opener, workers, namespaces, transport,
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from ..desired import HOST
-from ..errors import Conflict, NotFound, Unavailable
+from ..errors import Conflict, NotFound, NotSupported, Unavailable
 from . import dialogue, joining, transport, visiting
 from .dialogue import Answer
 from .namespaces import RUN_DIRECTORY, open_namespace
@@ -30,6 +31,7 @@ from .transport import Refusal, failed, refused
 from .workers import Job, Workers
 
 T = TypeVar("T")
+Outside: TypeAlias = Literal["auto", "pasta", "none"]
 
 _MOST_AT_ONCE = 250
 """How many descriptors the kernel passes in one message, a few less (``SCM_MAX_FD``)."""
@@ -41,6 +43,7 @@ class UserOpener:
     Args:
         host: Path of the namespace that plays the host, one of this user's; ``None``: a new one.
         directory: The state directory whose controllers share one helper process; ``None``: one that ends with its caller.
+        outside: Whether pasta shall lead a new host's namespace outside: ``auto``: if it is installed.
 
     Raises:
         Forbidden: no user namespaces here, or the host's namespace is not this user's; the message says what can be done.
@@ -49,10 +52,14 @@ class UserOpener:
 
     mode: Literal["root", "user"] = "user"
 
-    def __init__(self, host: str | None = None, directory: Path | None = None) -> None:
+    def __init__(self, host: str | None = None, directory: Path | None = None, outside: Outside = "auto") -> None:
+        pasta = _pasta(outside) if host is None else ""
         fd = open_namespace(host) if host is not None else -1
         try:
-            self._keeper = dialogue.shared(fd, directory) if directory is not None else dialogue.private(fd)
+            if directory is not None:
+                self._keeper = dialogue.shared(fd, directory, pasta)
+            else:
+                self._keeper = dialogue.private(fd, pasta)
         finally:
             if fd >= 0:
                 os.close(fd)
@@ -77,6 +84,11 @@ class UserOpener:
         except (OSError, Unavailable):
             return False
         return True
+
+    def outside(self) -> str:
+        """Return how the host reaches the outside; see `Opener.outside`."""
+        said = self._keeper.ask("outside")[0]
+        return "none" if said is None else f"pasta: {said}" if said else "pasta"
 
     def outer(self, path: str) -> str:
         """Return the path by which everybody else has a namespace; see `Opener.outer`."""
@@ -242,6 +254,17 @@ class UserOpener:
 
     def _ask(self, doing: str, operation: str, *arguments: object) -> Answer:
         return _checked(lambda: self._keeper.ask(operation, *arguments), doing)
+
+
+def _pasta(wanted: Outside) -> str:
+    found = shutil.which("pasta") if wanted != "none" else None
+    if found is None and wanted == "pasta":
+        raise NotSupported(
+            "there is no program pasta to lead outside without root: install it (Debian and Ubuntu: apt install passt), or leave "
+            "`outside` at 'auto'",
+            code="no_pasta",
+        )
+    return found or ""
 
 
 class _Begun:

@@ -12,7 +12,7 @@ import time
 
 from attrs import asdict, frozen
 
-from ..config import ControllerConfig
+from ..config import ControllerConfig, Privilege
 from ..errors import Conflict
 from ..store.api import Store, Write
 
@@ -37,13 +37,23 @@ class Identity:
 
     @property
     def died_with_it(self) -> bool:
-        """Whether the namespaces of a temporary controller are gone when its process is."""
-        return self.host.startswith(_USER)
+        """Whether everything that a temporary controller made is gone when its process is."""
+        return self.host == _USER
+
+    @property
+    def privilege(self) -> Privilege:
+        """Whose privilege it used."""
+        return "user" if self.host.startswith(_USER) else "root"
+
+    @property
+    def path(self) -> str:
+        """The host's namespace; empty for the machine's own, or the helper process's."""
+        return self.host.removeprefix(_USER)
 
 
 def known_host(path: str, privilege: str) -> str:
-    """Return how a state directory knows its host. A user's has a name in a helper process's ``/run`` only."""
-    return path if privilege == "root" else f"{_USER}{re.sub('^/proc/[0-9]+/root', '', path)}"
+    """Return how a state directory knows its host."""
+    return path if privilege == "root" else f"{_USER}{path}"
 
 
 def identify(store: Store, host: str, config: ControllerConfig) -> Identity:
@@ -57,7 +67,7 @@ def identify(store: Store, host: str, config: ControllerConfig) -> Identity:
         if found is None:
             found = Identity(secrets.token_hex(32), host, time.time())
             store.commit([Write(_KEY, json.dumps(asdict(found)).encode(), expected=0)])
-        elif found.host != host:
+        elif _lasting(found.host) != _lasting(host):
             raise Conflict(
                 f"this state directory belongs to the host {_shown(found.host)}, not {_shown(host)}: use another directory, or that host",
                 code="other_host", host=found.host,
@@ -70,6 +80,11 @@ def identity_in(store: Store) -> Identity | None:
     for item in store.items(_KEY):
         return Identity(**json.loads(item.document))
     return None
+
+
+def _lasting(host: str) -> str:
+    """What of a host's path stays: a user's namespace has a name in the ``/run`` of a process, which is another one each time."""
+    return re.sub(f"^{_USER}/proc/[0-9]+/root", _USER, host)
 
 
 def _shown(host: str) -> str:

@@ -33,6 +33,8 @@ class Info(Displayed):
         drivers: Network drivers with the distribution they came with; ``ipams``: IPAM drivers.
         store: The store's class and place; ``firewall``: the packet filter's table.
         privilege: ``root``: the caller's own privilege is used; ``user``: that of a user namespace.
+        outside: How the host reaches the outside: ``host``: it is the machine's own way; ``pasta``, or ``pasta: `` and why it does not
+            work; ``none``.
         networks: How many there are; ``sandboxes``, ``endpoints``: likewise.
         cluster: The cluster's store, its hosts and this one's address; empty for a controller of its own.
         warnings: What does not hurt yet.
@@ -46,6 +48,7 @@ class Info(Displayed):
     store: str
     firewall: str
     privilege: str
+    outside: str
     networks: int
     sandboxes: int
     endpoints: int
@@ -80,6 +83,7 @@ def gather(engine: Engine, directory: Path | None) -> Info:
         f"{type(env.store).__name__} {directory or 'in memory'}",
         f"nftables inet {env.table.name}",
         env.kernel.privilege,
+        env.kernel.outside(),
         *counts,
         cluster,
         warnings,

@@ -266,6 +266,10 @@ class FakeKernel:
         """It always is."""
         return True
 
+    def outside(self) -> str:
+        """Return ``host``: there is nothing beyond."""
+        return "host"
+
     def reach(self, path: str) -> str:
         """Return the path itself, and the host's below ``/proc``."""
         return path or f"/proc/{os.getpid()}/ns/net"

@@ -117,9 +117,9 @@ def new_namespace(name: str = "host") -> str:
 
 
 def drop_namespace(path: str) -> None:
-    """Remove a namespace made by `new_namespace`; one that is gone is no error."""
+    """Remove a namespace by name, one made by `new_namespace` or a sandbox's; one that is gone is no error."""
     if os.path.exists(path):  # noqa: PTH110 (paths of namespaces are text)
-        run(*world.entering_names(), "ip", "netns", "del", Path(path).name)
+        run(*world.entering_names(path), "ip", "netns", "del", Path(path).name)
 
 
 @frozen

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from libnetwork_py import Conflict, Forbidden, NetworkController, NotFound
-from tests.root import machine
+from tests.root import machine, world
 from tests.root.api_lab import pings, sleeper
 
 
@@ -33,11 +33,16 @@ def test_a_sandbox_is_a_namespace_of_ip_netns(controller: NetworkController) -> 
     box = controller.create_sandbox("t-named-sandbox")
     name = Path(box.key).name
     assert name.startswith("t-named-sandbox")
-    assert name in {each["name"] for each in machine.ip("netns")}
-    shown = machine.run("ip", "netns", "exec", name, "ip", "-br", "addr", "show", "lo").stdout
+    before = world.entering_names(box.key)
+
+    def names() -> set[str]:
+        return {line.split()[0] for line in machine.run(*before, "ip", "netns").stdout.splitlines()}
+
+    assert name in names()
+    shown = machine.run(*before, "ip", "netns", "exec", name, "ip", "-br", "addr", "show", "lo").stdout
     assert "127.0.0.1/8" in shown
     box.delete()
-    assert name not in {each["name"] for each in machine.ip("netns")}
+    assert name not in names()
 
 
 def test_a_name_that_somebody_has_under_run_netns(controller: NetworkController) -> None:

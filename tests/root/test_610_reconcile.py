@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from attrs import frozen
@@ -60,7 +59,7 @@ def setting(where: Callable[..., Callable[[Home], None]], name: str, value: str)
 
 def drop_namespace(home: Home) -> None:
     """Take the sandbox's namespace away."""
-    machine.run("ip", "netns", "del", Path(home.box.key).name)
+    machine.drop_namespace(home.box.key)
     machine.wait_until(lambda: home.veth not in machine.links(home.host), "its links to go")
 
 

@@ -72,7 +72,7 @@ def test_what_the_kernel_lost_is_made_again(host: str, state: Path) -> None:
         box.connect(front, ports="8080:80")
         before = picture(first, host, "reboot")
         key = box.key
-    machine.run("ip", "netns", "del", Path(key).name)
+    machine.drop_namespace(key)
     machine.wait_until(lambda: not [name for name in machine.links(host) if name.startswith("veth")], "the links to go")
     machine.ip("link", "del", f"br-{front.id[:12]}", namespace=host)
     machine.run_in(host, ["nft", "flush", "ruleset"])

@@ -54,9 +54,13 @@ def entering(namespace: str) -> list[str]:
     return ["nsenter", f"--user=/proc/{owner}/ns/user", *names, f"--net={namespace}", "--preserve-credentials"]
 
 
-def entering_names() -> list[str]:
-    """Return the words before ``ip netns``, so that it works on the names that there are here."""
-    places = [f"--{kind}=/proc/{PID}/ns/{file}" for kind, file in (("user", "user"), ("net", "net"), ("mount", "mnt"))]
+def entering_names(path: str = "") -> list[str]:
+    """Return the words before ``ip netns``, so that it works on the names where that of ``path`` is; by default on those here."""
+    found = _NAMED.match(path)
+    owner = int(found[1]) if found else PID
+    places = [
+        f"--{kind}=/proc/{owner}/ns/{file}" for kind, file in (("user", "user"), ("net", "net"), ("mount", "mnt"))
+    ]
     return [] if ROOT else ["nsenter", *places, "--preserve-credentials"]
 
 
