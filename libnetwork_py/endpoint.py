@@ -11,11 +11,14 @@ May import: sandbox, facts, types, errors.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from socket import AF_INET, SOCK_STREAM
+from socket import socket as Socket  # noqa: N812 (the name of a method here)
 from typing import Literal, Protocol
 
 from attrs import frozen
 
 from .condition import Condition, shaped
+from .errors import InvalidParameter
 from .facts import LinkStatistics
 from .handle import Handle
 from .routes import StaticRoute
@@ -120,6 +123,7 @@ class EndpointOps(Protocol):
         labels: Mapping[str, object] | None,
     ) -> None: ...
     def impose(self, changes: Mapping[str, Condition]) -> Mapping[str, Condition]: ...
+    def socket(self, endpoint_id: str, family: int, kind: int, protocol: int) -> Socket: ...
     def delete(self, endpoint_id: str, *, force: bool) -> None: ...
 
 
@@ -220,6 +224,30 @@ class Endpoint(Handle[EndpointRecord]):
         """
         wanted = shaped(self.condition, rate=rate, delay=delay, jitter=jitter, loss=loss, seed=seed, queue=queue)
         return self._ops.impose({self.id: wanted})[self.id]
+
+    @staticmethod
+    def impose(conditions: Mapping[Endpoint, Condition]) -> None:
+        """Give several links conditions, all of them or, if one cannot be had, none; the packet filter changes for all at one moment.
+
+        Raises:
+            InvalidParameter: the endpoints are of several controllers. Otherwise as `shape`.
+        """
+        ports = {id(each._ops): each._ops for each in conditions}  # noqa: SLF001 (of its own class)
+        if len(ports) > 1:
+            raise InvalidParameter(
+                "the endpoints belong to several controllers: change each controller's links apart",
+                code="other_controller",
+            )
+        for ops in ports.values():
+            ops.impose({endpoint.id: condition for endpoint, condition in conditions.items()})
+
+    def socket(self, family: int = AF_INET, type: int = SOCK_STREAM, proto: int = 0) -> Socket:  # noqa: A002 (socket.socket's)
+        """Open a socket in its sandbox that sends and receives by its interface alone; ``AF_PACKET`` sees every frame of it.
+
+        Raises:
+            Conflict: it is not joined.
+        """
+        return self._ops.socket(self.id, family, type, proto)
 
     def statistics(self) -> LinkStatistics:
         """Return byte, packet, error and drop counters of its interface.

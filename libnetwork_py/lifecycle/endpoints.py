@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -16,7 +17,7 @@ from attrs import evolve
 from ..condition import Condition
 from ..drivers.api import NetworkDriver
 from ..endpoint import TRANSITIONS, Endpoint, EndpointRecord, Verb
-from ..errors import Conflict, Forbidden, InvalidParameter, NotFound, NotSupported
+from ..errors import Conflict, Forbidden, InvalidParameter, NotFound, NotSupported, Unavailable
 from ..facts import LinkStatistics
 from ..handle import given
 from ..kernel.api import PortFlow
@@ -80,12 +81,32 @@ class Endpoints:
 
     def statistics(self, endpoint_id: str) -> LinkStatistics:
         """Return the counters of the endpoint's interface."""
+        key, ifname = self._interface(endpoint_id)
+        return self._engine.env.kernel.statistics(key)[ifname]
+
+    def socket(self, endpoint_id: str, family: int, kind: int, protocol: int) -> socket.socket:
+        """Open a socket that is bound to the endpoint's interface."""
+        key, ifname = self._interface(endpoint_id)
+        opened = self._engine.env.kernel.socket(key, family, kind, protocol)
+        try:
+            if family == socket.AF_PACKET:
+                opened.bind((ifname, socket.ntohs(protocol)))
+            else:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, ifname.encode() + b"\0")
+        except OSError as error:
+            opened.close()
+            raise Unavailable(
+                f"cannot bind a socket to {ifname}: {error.strerror}", code="cannot_bind", link=ifname
+            ) from error
+        return opened
+
+    def _interface(self, endpoint_id: str) -> tuple[str, str]:
+        """The namespace and name of the endpoint's interface."""
         with self._engine.reading() as state:
             endpoint = self._get(endpoint_id)
             if endpoint.sandbox_id is None or not endpoint.ifname:
                 raise Conflict(f"endpoint {endpoint.name!r} has no interface: it is not joined", code="not_joined")
-            key = state.sandboxes[endpoint.sandbox_id].key
-        return self._engine.env.kernel.statistics(key)[endpoint.ifname]
+            return state.sandboxes[endpoint.sandbox_id].key, endpoint.ifname
 
     # Create and delete
 

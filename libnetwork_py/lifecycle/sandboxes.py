@@ -26,6 +26,7 @@ from ..scene import Scene
 from ..types import Family, IPAddress, MacAddress, as_tuple, check_name, freeze, parse_address
 from .endpoints import Endpoints
 from .engine import Engine
+from .explaining import Explanation, explain
 from .survey import survey
 from .work import Work
 
@@ -52,6 +53,10 @@ class Sandboxes:
         return Sandbox(self, record)
 
     # Looking
+
+    def explain(self, sandbox_id: str, target: str) -> Explanation:
+        """Walk a packet's way; see `experiments.explain`."""
+        return explain(self._engine, sandbox_id, target)
 
     def scene(self) -> Scene:
         """Return the whole topology, for a picture of what an object is part of; never waits long."""

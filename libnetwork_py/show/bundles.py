@@ -11,6 +11,7 @@ from functools import singledispatch
 
 from ..endpoint import EndpointRecord
 from ..lifecycle.events import Event, Events
+from ..lifecycle.explaining import Explanation
 from ..lifecycle.information import Info
 from ..lifecycle.plan import Plan
 from ..lifecycle.reconcile import Report
@@ -83,6 +84,14 @@ def _info(info: Info) -> Mapping[str, str]:
     ]
     caption = f"{info.networks} networks, {info.sandboxes} sandboxes, {info.endpoints} endpoints"
     return _both(table(caption, ("what", "is"), rows))
+
+
+@bundle.register
+def _explanation(explanation: Explanation) -> Mapping[str, str]:
+    ways = (("there", explanation.steps), ("back", explanation.answer))
+    rows = (("" if each.fine else "✗", way, each.where, each.what) for way, steps in ways for each in steps)
+    shown = table(explanation.title, ("", "way", "where", "what"), rows)
+    return {"text/plain": str(explanation), "text/html": shown.html}
 
 
 def _events_table(caption: str, events: Iterable[Event]) -> Table:

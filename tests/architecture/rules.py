@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "notebook",
         "composition",
         "controller",
-        "cli | __init__",
+        "cli | __init__ | experiments | topology",
         "testing | __main__",
     )
 )
