@@ -265,10 +265,9 @@ def _setting_difference(word: Sysctl | Qdisc, facts: Facts) -> str | None:
     found = facts.qdiscs.get(word.key)
     if found is None:
         return ""
-    near = (
-        abs(found.burst - word.burst) * 50 <= word.burst
-    )  # the kernel keeps a bucket's size as a time: it comes back a little off
-    return None if word == evolve(found, burst=word.burst if near else found.burst) else f"is {found}"
+    near = abs(found.burst - word.burst) * 50 <= word.burst  # kept as a time: it comes back a little off
+    seed = None if word.seed is None else found.seed  # the kernel draws one where none is given
+    return None if word == evolve(found, burst=word.burst if near else found.burst, seed=seed) else f"is {found}"
 
 
 def _table_difference(word: Table, facts: Facts) -> str | None:

@@ -3,7 +3,7 @@
 Division of labour: `InNotebook` is a part of `NetworkController`; `lifecycle.survey` looks, `show` draws and is loaded when something is
 shown. `bundle` is what `display` draws every object with.
 
-May import: show, lifecycle, scene, display, handle, network, sandbox, errors.
+May import: show, lifecycle, scene, desired, render, display, handle, network, sandbox, errors.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from .desired import Change
 from .display import Bundle, Displayed, drawn_by
 from .errors import InvalidParameter, NotFound
 from .handle import Handle
 from .lifecycle.engine import Engine
 from .lifecycle.networks import Networks
+from .lifecycle.reconcile import describe_all
 from .lifecycle.sandboxes import Sandboxes
 from .lifecycle.survey import survey
 from .network import Network
+from .render import render
 from .sandbox import Sandbox
 from .scene import Scene
 
@@ -39,6 +42,11 @@ class InNotebook(Displayed):
 
     def _scene(self) -> Scene:
         return survey(self._engine, repr(self).strip("<>"))
+
+    def _described(self) -> str:
+        """What should exist, as the lines that make it."""
+        with self._engine.reading() as state:
+            return render(Change(make=describe_all(self._engine, state)))
 
     def draw(self) -> Drawing:
         """Return a picture of the topology: who hangs on what, addresses, ports, counters. A notebook shows it; ``save`` keeps it.

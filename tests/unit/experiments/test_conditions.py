@@ -12,6 +12,7 @@ from libnetwork_py import Endpoint, InvalidParameter, NetworkController, NotFoun
 from libnetwork_py.condition import Condition, shaped
 from libnetwork_py.desired import HOST, Qdisc, Table, Veth
 from libnetwork_py.endpoint import EndpointRecord
+from libnetwork_py.facts import Facts, compare
 from libnetwork_py.kernel import qdiscs
 from libnetwork_py.store.codec import decode, encode
 from libnetwork_py.store.memory import MemoryStore
@@ -73,6 +74,16 @@ def test_a_qdisc_survives_the_wire(word: Qdisc) -> None:
     assert read is not None
     assert abs(read.burst - word.burst) * 50 <= word.burst
     assert evolve(read, burst=word.burst) == word
+
+
+def test_what_the_kernel_adds_is_no_drift() -> None:
+    """A seed that the kernel drew itself, and a bucket that comes back a little off, are as described; another rate is not."""
+    word = Qdisc(HOST, "eth0", "netem", limit=9, loss=5)
+    tbf = Qdisc(HOST, "eth0", "tbf", rate=8000, burst=5000, limit=9)
+    assert not compare([word], Facts(qdiscs={word.key: evolve(word, seed=77)}))
+    assert not compare([tbf], Facts(qdiscs={tbf.key: evolve(tbf, burst=4990)}))
+    assert compare([tbf], Facts(qdiscs={tbf.key: evolve(tbf, rate=16000)})).changed
+    assert compare([evolve(word, seed=1)], Facts(qdiscs={word.key: evolve(word, seed=2)})).changed
 
 
 def test_a_condition_survives_the_store() -> None:
