@@ -12,7 +12,8 @@ May import: types, nftables, errors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Literal, TypeAlias
 
 from attrs import evolve, field, frozen
@@ -267,18 +268,45 @@ class Table:
 
 @frozen(cache_hash=True)  # there are thousands of them
 class Element:
-    """One element of a set or map of a `Table`. ``set`` is the declaration, so that the word is complete."""
+    """One element of a set or map of a `Table`, or a run of them. ``set`` is the declaration, so that the word is complete.
+
+    ``count``: so many elements, of which each has the last field of its key, and of its value, one higher than the one before.
+    """
 
     namespace: str
     table: str
     set: SetDecl = field(hash=False)
     fields: tuple[Atom, ...]
     value: tuple[Atom, ...] | Verdict | None = field(default=None, hash=False)
+    count: int = 1
+
+    @property
+    def singles(self) -> Iterator[Element]:
+        """The elements of a run, each as a word of its own."""
+        if self.count == 1:
+            yield self
+            return
+        value = self.value if isinstance(self.value, tuple) else None
+        for number in range(self.count):
+            leads_to = self.value if value is None else _counted(value, number)
+            yield Element(self.namespace, self.table, self.set, _counted(self.fields, number), leads_to)
 
     @property
     def key(self) -> Key:
         """What tells it from every other object of a machine."""
         return ("element", self.namespace, self.table, self.set.name, *map(str, self.fields))
+
+
+@cache
+def _text(address: IPAddress) -> str:
+    """An address as text: there are thousands of words of few addresses."""
+    return str(address)
+
+
+def _counted(fields: tuple[Atom, ...], number: int) -> tuple[Atom, ...]:
+    last = fields[-1]
+    assert isinstance(last, int), "what counts is a number"
+    return (*fields[:-1], last + number)
 
 
 @frozen
@@ -299,7 +327,7 @@ class Relay:
     @property
     def key(self) -> Key:
         """What tells it from every other object of a machine."""
-        return ("relay", self.namespace, self.protocol, str(self.host_ip), str(self.port))
+        return ("relay", self.namespace, self.protocol, _text(self.host_ip), str(self.port))
 
     @property
     def ports(self) -> range:

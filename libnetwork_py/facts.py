@@ -247,10 +247,13 @@ def _inside_difference(
 def _element_difference(word: Element, facts: Facts) -> str | None:
     table = facts.tables.get((word.namespace, word.table))
     elements = table.sets.get(word.set.name) if table else None
-    if elements is None or word.fields not in elements:
+    if elements is None:
         return ""
-    leads_to = elements[word.fields]
-    return None if leads_to == word.value else f"leads to {leads_to}"
+    found = [each for each in word.singles if each.fields in elements]
+    if len(found) < word.count:
+        return f"lacks {word.count - len(found)} of {word.count}" if found else ""
+    others = (elements[each.fields] for each in found if elements[each.fields] != each.value)
+    return next((f"leads to {leads_to}" for leads_to in others), None)
 
 
 def _relay_difference(word: Relay, facts: Facts) -> str | None:

@@ -367,11 +367,11 @@ def _remove_table(word: Table, shell: _Shell) -> Iterator[str]:
 
 
 def _make_element(word: Element, shell: _Shell) -> Iterator[str]:
-    yield _element("add", word, shell, word.value)
+    yield from (_element("add", each, shell, each.value) for each in word.singles)
 
 
 def _remove_element(word: Element, shell: _Shell) -> Iterator[str]:
-    yield _element("delete", word, shell, None)
+    yield from (_element("delete", each, shell, None) for each in word.singles)
 
 
 def _element(verb: str, word: Element, shell: _Shell, value: tuple[Atom, ...] | Verdict | None) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -160,23 +161,38 @@ def port_elements(
     if mode == "isolated":
         raise InvalidParameter(f"{binding} cannot be published: its network is isolated", code="isolated_port")
     say = _Speaker(table)
-    inside = range(binding.container_port, binding.container_port_end + 1)
+    inside = address, binding.protocol, binding.container_port
     if mode == "routed":
-        return tuple(say(OPEN[family], address, binding.protocol, port) for port in inside)
+        return (say(OPEN[family], *inside, count=binding.count),)
     if not binding.host_port:
         raise InvalidParameter(f"{binding} has no concrete host port: choose one first", code="no_host_port")
-    elements = [_port(say, binding, family, number, address) for number in range(binding.count)]
-    elements += [say(PUBLISHED[family], address, binding.protocol, port) for port in inside]
+    elements = [_translation(say, binding, family, address), say(PUBLISHED[family], *inside, count=binding.count)]
     elements += [say(DETOUR[family], _interval(net), address) for net in shared if _family(net) == family]
     return tuple(elements)
 
 
-def _port(say: _Speaker, binding: PortBinding, family: Family, number: int, address: IPAddress) -> Element:
-    """The translation of the run's port with this number, from 0."""
-    port, to = binding.host_port + number, (address, binding.container_port + number)
+def _translation(say: _Speaker, binding: PortBinding, family: Family, address: IPAddress) -> Element:
+    """The translation of a run of ports."""
+    to, count = (address, binding.container_port), binding.count
     if binding.host_ip is None or binding.host_ip.is_unspecified:
-        return say(PORTS_ANY[family], binding.protocol, port, value=to)
-    return say(PORTS[family], binding.host_ip, binding.protocol, port, value=to)
+        return say(PORTS_ANY[family], binding.protocol, binding.host_port, value=to, count=count)
+    return say(PORTS[family], binding.host_ip, binding.protocol, binding.host_port, value=to, count=count)
+
+
+def apart(bindings: Iterable[PortBinding], elements: Iterable[Element]) -> Iterable[Element]:
+    """Return the elements of an endpoint's bindings; one by one where two runs lead to a container's port in common.
+
+    The element that stands for that port belongs to both, and must not go with one of them.
+    """
+    runs = [each for each in bindings if each.count > 1]
+    if not runs or not _overlap(bindings):
+        return elements
+    return dict.fromkeys(single for each in elements for single in each.singles)
+
+
+def _overlap(bindings: Iterable[PortBinding]) -> bool:
+    ordered = sorted((each.protocol, each.container_port, each.container_port_end) for each in bindings)
+    return any(one[0] == other[0] and other[1] <= one[2] for one, other in pairwise(ordered))
 
 
 class _Speaker:
@@ -185,8 +201,10 @@ class _Speaker:
     def __init__(self, table: Table) -> None:
         self._namespace, self._table = table.namespace, table.name
 
-    def __call__(self, decl: SetDecl, *fields: Atom, value: tuple[Atom, ...] | Verdict | None = None) -> Element:
-        return Element(self._namespace, self._table, decl, fields, value)
+    def __call__(
+        self, decl: SetDecl, *fields: Atom, value: tuple[Atom, ...] | Verdict | None = None, count: int = 1
+    ) -> Element:
+        return Element(self._namespace, self._table, decl, fields, value, count)
 
 
 def _interval(network: IPNetwork) -> IPAddress | IPNetwork:

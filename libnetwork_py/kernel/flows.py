@@ -85,7 +85,8 @@ class _Pending:
     def keep(self, change: Change) -> None:
         """Leave alone the ports that lead again where they led."""
         if self.closed:
-            ways = {(word.fields[-2:], word.value) for word in change.make if isinstance(word, Element)}
+            elements = (single for word in change.make if isinstance(word, Element) for single in word.singles)
+            ways = {(word.fields[-2:], word.value) for word in elements}
             self.closed = {port for port in self.closed if not _led(port, ways)}
 
 

@@ -86,7 +86,7 @@ def _table_of(word: Table | Element) -> str:
 
 def _present(transport: Transport, elements: Iterable[Element]) -> list[Element]:
     """Those of the elements that the kernel still has. Asked only after a removal was refused, which undid the whole batch."""
-    words = list(elements)
+    words = [single for word in elements for single in word.singles]
     facts = snapshot(transport, {word.table: None for word in words})
     return [
         word for word in words if word.table in facts and word.fields in facts[word.table].sets.get(word.set.name, {})
@@ -132,8 +132,7 @@ def _elements(kind: int, flags: int, words: Iterable[Element]) -> Iterator[bytes
             before = word.table, word.set
             group = grouped.setdefault((word.table, word.set), {})
         value = None if kind == DELSETELEM else word.value
-        for encoded in element(word.set, word.fields, value):
-            group[encoded] = None
+        group.update(dict.fromkeys(element(word.set, word.fields, value, word.count)))
     for (table, decl), encoded_elements in grouped.items():
         head = text(1, table) + text(2, decl.name)
         for chunk in _chunks(encoded_elements):

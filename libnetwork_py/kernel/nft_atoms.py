@@ -63,7 +63,7 @@ _TYPES: dict[KeyType, int] = {
 }
 _KINDS: dict[int, KeyType] = {number: kind for kind, number in _TYPES.items()}
 
-_HEADER = struct.Struct("=HH")
+_HEADER, _PORT = struct.Struct("=HH"), struct.Struct(">H")
 
 
 def attribute(number: int, payload: bytes) -> bytes:
@@ -130,8 +130,10 @@ def key_size(types: tuple[KeyType, ...]) -> int:
     return SIZES[types[0]] if len(types) == 1 else sum((SIZES[kind] + 3) & ~3 for kind in types)
 
 
-def element(decl: SetDecl, fields: tuple[Atom, ...], value: tuple[Atom, ...] | str | None) -> list[bytes]:
-    """The ``NFTA_LIST_ELEM`` attributes of one element: one, or two in a plain interval set.
+def element(
+    decl: SetDecl, fields: tuple[Atom, ...], value: tuple[Atom, ...] | str | None, count: int = 1
+) -> list[bytes]:
+    """The ``NFTA_LIST_ELEM`` attributes of one element: one, or two in a plain interval set; or those of a run.
 
     Raises:
         InvalidParameter: the fields or the value do not fit the declaration.
@@ -140,7 +142,8 @@ def element(decl: SetDecl, fields: tuple[Atom, ...], value: tuple[Atom, ...] | s
         low = _encode(decl.key, fields)
         data = b"" if value is None else _data(decl, value)
         if not decl.interval:
-            return [_element(_value(ELEM_KEY, low) + data)]
+            single = _element(_value(ELEM_KEY, low) + data)
+            return [single] if count == 1 else _run(single, fields, value, count)
         high = _encode(decl.key, [_last(field) for field in fields])
     except (KeyError, ValueError, TypeError, AttributeError, struct.error) as error:
         raise InvalidParameter(
@@ -153,6 +156,28 @@ def element(decl: SetDecl, fields: tuple[Atom, ...], value: tuple[Atom, ...] | s
     if after[0]:  # it ends where addresses end
         return [begin]
     return [begin, _element(be32(ELEM_FLAGS, INTERVAL_END) + _value(ELEM_KEY, after[1:]))]
+
+
+def _run(single: bytes, fields: tuple[Atom, ...], value: tuple[Atom, ...] | str | None, count: int) -> list[bytes]:
+    """The elements of a run, made from the first: a port is the last field of its key, and of its value if that has fields.
+
+    Behind the headers of the element, the key and the data around it, the last field stands in the last four bytes.
+    """
+    at = len(single) - 4
+    ends = [(at, fields[-1])]
+    if isinstance(value, tuple):
+        key_end = 4 + _HEADER.unpack_from(single, 4)[0]
+        ends = [(key_end - 4, fields[-1]), (at, value[-1])]
+    elif value is not None:
+        ends = [(4 + _HEADER.unpack_from(single, 4)[0] - 4, fields[-1])]
+    numbers = [(place, int(first)) for place, first in ends if isinstance(first, int)]
+    made = bytearray(single)
+    found = []
+    for number in range(count):
+        for place, first in numbers:
+            _PORT.pack_into(made, place, first + number)
+        found.append(bytes(made))
+    return found
 
 
 @cache

@@ -170,7 +170,7 @@ def _foreign(engine: Engine, description: Description, facts: Facts) -> Iterator
 
     Nothing while a driver is missing: what it described would be taken for foreign.
     """
-    described = {word.key for word in description}
+    described = {each.key for word in description for each in (word.singles if isinstance(word, Element) else (word,))}
     if engine.describer.missing():
         return
     table = facts.tables.get((HOST, engine.env.table.name))

@@ -29,7 +29,7 @@ from .guards import Guards, OpenSockets, where
 from .ranges import DYNAMIC_PORTS
 
 _ANY: dict[Family, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
-_BOTH = {*_ANY.values()}
+_BOTH = frozenset(_ANY.values())
 
 
 @frozen
@@ -48,16 +48,16 @@ class Reservation:
 
 @define
 class _Hold:
-    """``both``: the socket keeps the other family's port too, whose hold is guarded without one."""
+    """``address`` ``None``: one socket keeps the unspecified addresses of both families."""
 
     owner: str
+    address: IPAddress | None
     socket: Socket | None
     guarded: bool
-    both: bool = False
 
 
 _Kept: TypeAlias = dict[tuple[Protocol, int], dict[IPAddress | None, Socket]]
-"""Protocol and port → address → the socket that kept it; ``None``: at every address of both families."""
+"""Protocol and port → address → the socket that kept it; ``None`` as in a hold."""
 
 
 class Reservations:
@@ -76,9 +76,9 @@ class Reservations:
         self._ephemeral = ephemeral
         self._excluded = frozenset(excluded)
         self._next = dict.fromkeys(PROTOCOLS, ephemeral.start)
-        self._held: dict[tuple[Protocol, int, int], dict[IPAddress, _Hold]] = {}
+        self._held: dict[tuple[Protocol, int], list[_Hold]] = {}
         self._kept: _Kept | None = None
-        self._waiting: list[tuple[Protocol, IPAddress, int, _Hold]] = []
+        self._waiting: list[tuple[Protocol, int, _Hold]] = []
 
     def bulk(self) -> AbstractContextManager[None]:
         """Enter it around many single reservations: they then share journeys into the host's namespace."""
@@ -95,16 +95,17 @@ class Reservations:
             for sockets in kept.values():
                 for each in sockets.values():
                     each.close()
-            for protocol, address, port, hold in self._waiting:
+            for protocol, port, hold in self._waiting:
+                assert hold.address is not None, "it was narrower"
                 with suppress(LibnetworkError):
-                    hold.socket = self._guards.guard(protocol, address, port)
+                    hold.socket = self._guards.guard(protocol, hold.address, port)
                 hold.guarded = hold.socket is not None
             self._waiting.clear()
 
     def socket(self, protocol: Protocol, address: IPAddress, port: int) -> Socket | None:
         """Return the socket of this process that keeps a port at an address, if there is one."""
-        hold = self._held.get((protocol, address.version, port), {}).get(address)
-        return hold.socket if hold else None
+        holds = self._held.get((protocol, port), ())
+        return next((hold.socket for hold in holds if hold.address is None or hold.address == address), None)
 
     def reserve(self, binding: PortBinding, families: Collection[Family] = FAMILIES, owner: str = "") -> PortBinding:
         """Take the host ports that ``binding`` asks for, and return it with the ones it got.
@@ -163,30 +164,38 @@ class Reservations:
         Returns:
             Whether sockets of this process guard every one of its ports.
         """
-        addresses = _addresses(binding, families)
+        places = _places(_addresses(binding, families))
         ports = range(binding.host_port, binding.host_port_end + 1)
-        guarded = [self._adopt(binding.protocol, addresses, port, owner) for port in ports]
+        guarded = [self._adopt(binding.protocol, place, port, owner) for port in ports for place in places]
         return all(guarded)
 
     def release(self, binding: PortBinding, families: Collection[Family] = FAMILIES) -> None:
         """Give back a concrete binding's host ports. What is not held is passed over."""
-        for address, port in _places(binding, families):
-            self._drop(binding.protocol, address, port)
+        addresses = _addresses(binding, families)
+        places = {*addresses, None} if len(addresses) > 1 else {*addresses}
+        for port in range(binding.host_port, binding.host_port_end + 1):
+            self._drop(binding.protocol, places, port)
 
     def held(self) -> tuple[Reservation, ...]:
         """Return what is reserved, by protocol, family, port and address."""
-        return tuple(
+        found = [
             Reservation(protocol, address, port, hold.owner, hold.guarded)
-            for (protocol, _, port), holds in sorted(self._held.items())
-            for address, hold in sorted(holds.items(), key=lambda item: int(item[0]))
+            for (protocol, port), holds in self._held.items()
+            for hold in holds
+            for address in (_ANY.values() if hold.address is None else (hold.address,))
+        ]
+        return tuple(
+            sorted(found, key=lambda each: (each.protocol, each.address.version, each.port, int(each.address)))
         )
 
     def forget(self) -> None:
         """Close the sockets and keep the table: for a forked child, whose copies would keep a port that the parent gave back."""
         self._guards.close()
         for holds in self._held.values():
-            for hold in holds.values():
-                _close(hold)
+            for hold in holds:
+                if hold.socket is not None:
+                    hold.socket.close()
+                hold.socket, hold.guarded = None, False
 
     def close(self) -> None:
         """Give everything back."""
@@ -226,100 +235,116 @@ class Reservations:
 
     def _claim(self, protocol: Protocol, addresses: Sequence[IPAddress], ports: range, owner: str) -> None:
         """Take every port at every address, or none."""
-        done: list[tuple[IPAddress, int]] = []
-        places = sorted(addresses, key=lambda each: each != _ANY[6])  # which has the socket of both families
+        places = _places(addresses)
         for port in ports:
-            for address in addresses:
-                self._check_ours(protocol, address, port)
+            if (protocol, port) in self._held:
+                for place in places:
+                    self._check_ours(protocol, place, port)
+        taken: list[int] = []
         try:
             for more, port in zip(range(len(ports) - 1, -1, -1), ports, strict=True):
-                both = self._both(protocol, port, more) if {*addresses} >= _BOTH else None
-                for address in places:
-                    self._check_ours(protocol, address, port)  # of the binding itself: 0.0.0.0 and 127.0.0.1
-                    hold = _half(address, owner, both) or self._guarded(protocol, address, port, owner, more)
-                    self._hold(protocol, address, port, hold)
-                    done.append((address, port))
+                taken.append(port)
+                for place in places:
+                    if len(places) > 1:  # of the binding itself: 0.0.0.0 and 127.0.0.1
+                        self._check_ours(protocol, place, port)
+                    self._take(protocol, place, port, owner, more)
         except BaseException:
-            for address, port in done:
-                self._drop(protocol, address, port)
+            for port in taken:
+                self._drop(protocol, {*places, *addresses}, port, owner)
             self._guards.settle()
             raise
 
-    def _both(self, protocol: Protocol, port: int, more: int = 0) -> Socket | None:
-        """One socket for both families, perhaps the one that kept them until now; ``None`` where it takes one for each."""
+    def _take(self, protocol: Protocol, place: IPAddress | None, port: int, owner: str, more: int = 0) -> None:
+        """Hold a port at a place, guarded if anybody could take it; by one socket for both families where that can be."""
+        holds = self._held.setdefault((protocol, port), [])
+        if place is not None:
+            holds.append(self._guarded(protocol, place, port, owner, more))
+            return
         kept = self._kept.get((protocol, port)) if self._kept else None
-        return (kept.pop(None, None) if kept else None) or self._guards.guard_both(protocol, port, more)
+        guard = (kept.pop(None, None) if kept else None) or self._guards.guard_both(protocol, port, more)
+        if guard is not None:
+            holds.append(_Hold(owner, None, guard, guarded=True))
+            return
+        for address in _ANY.values():
+            holds.append(self._guarded(protocol, address, port, owner, more))
 
-    def _guarded(self, protocol: Protocol, address: IPAddress, port: int, owner: str, more: int = 0) -> _Hold:
+    def _guarded(self, protocol: Protocol, address: IPAddress, port: int, owner: str, more: int) -> _Hold:
         kept = self._kept.get((protocol, port)) if self._kept else None
         if kept and None in kept and address.version == 4:  # a relay may have a copy of it until the operation is done
-            hold = _Hold(owner, None, guarded=True)
-            self._waiting.append((protocol, address, port, hold))
+            hold = _Hold(owner, address, None, guarded=True)
+            self._waiting.append((protocol, port, hold))
             return hold
         guard = kept.pop(address, None) if kept else None
         for each in kept.values() if kept and guard is None else ():
             each.close()
         guard = guard or self._guards.guard(protocol, address, port, more)
-        return _Hold(owner, guard, guard is not None)
+        return _Hold(owner, address, guard, guard is not None)
 
-    def _adopt(self, protocol: Protocol, addresses: Collection[IPAddress], port: int, owner: str) -> bool:
-        """Whether the port is guarded at each of the addresses now."""
-        holds = {each: self._held.get((protocol, each.version, port), {}).get(each) for each in addresses}
-        missing = [address for address, hold in holds.items() if hold is None or not hold.guarded]
-        both = None
-        if {*missing} >= _BOTH:
-            with suppress(LibnetworkError):
-                both = self._both(protocol, port)
-        for address in missing:
-            hold = _Hold(owner, None, guarded=False)
-            with suppress(LibnetworkError):
-                hold = _half(address, owner, both) or self._guarded(protocol, address, port, owner)
-            self._hold(protocol, address, port, hold)
-        return all(self._held[protocol, each.version, port][each].guarded for each in addresses)
+    def _adopt(self, protocol: Protocol, place: IPAddress | None, port: int, owner: str) -> bool:
+        """Whether the port is guarded there now."""
+        wanted = [*_ANY.values()] if place is None else [place]
+        holds = [
+            each for each in self._held.get((protocol, port), ()) if each.address is None or each.address in wanted
+        ]
+        if holds and all(each.guarded for each in holds):
+            return True
+        self._drop(protocol, {None, *wanted} if place is None else {place}, port)
+        try:
+            self._take(protocol, place, port, owner)
+        except LibnetworkError:
+            known = [each.address for each in self._held[protocol, port]]
+            self._held[protocol, port] += [
+                _Hold(owner, each, None, guarded=False) for each in wanted if each not in known
+            ]
+            return False
+        return all(
+            each.guarded for each in self._held[protocol, port] if each.address is None or each.address in wanted
+        )
 
-    def _check_ours(self, protocol: Protocol, address: IPAddress, port: int) -> None:
-        holds = self._held.get((protocol, address.version, port))
-        if not holds:
-            return
-        for other, hold in holds.items():
-            if other == address or other.is_unspecified or address.is_unspecified:
+    def _check_ours(self, protocol: Protocol, place: IPAddress | None, port: int) -> None:
+        for hold in self._held.get((protocol, port), ()):
+            shared = _shared(hold.address, place)
+            if shared is not None:
                 raise Conflict(
-                    f"host port {where(protocol, other, port)} is already published{' by ' + hold.owner if hold.owner else ''}: "
+                    f"host port {where(protocol, shared, port)} is already published{' by ' + hold.owner if hold.owner else ''}: "
                     "choose another host port, or 0 for any free one",
                     code="port_taken",
                     port=port,
-                    address=address,
+                    address=place or _ANY[4],
                     protocol=protocol,
                     owner=hold.owner,
                 )
 
-    def _hold(self, protocol: Protocol, address: IPAddress, port: int, hold: _Hold) -> None:
-        self._held.setdefault((protocol, address.version, port), {})[address] = hold
-
-    def _drop(self, protocol: Protocol, address: IPAddress, port: int) -> None:
-        key = (protocol, address.version, port)
-        holds = self._held.get(key, {})
-        hold = holds.pop(address, None)
-        if hold is not None and hold.socket is not None:
+    def _drop(
+        self, protocol: Protocol, places: Collection[IPAddress | None], port: int, owner: str | None = None
+    ) -> None:
+        holds = self._held.get((protocol, port), [])
+        for hold in [each for each in holds if each.address in places and owner in {None, each.owner}]:
+            holds.remove(hold)
+            if hold.socket is None:
+                continue
             if self._kept is None:
                 hold.socket.close()
             else:
-                self._kept.setdefault((protocol, port), {})[None if hold.both else address] = hold.socket
+                self._kept.setdefault((protocol, port), {})[hold.address] = hold.socket
         if not holds:
-            self._held.pop(key, None)
+            self._held.pop((protocol, port), None)
 
 
-def _half(address: IPAddress, owner: str, both: Socket | None) -> _Hold | None:
-    """The hold of an unspecified address that a socket of both families keeps."""
-    if both is None or not address.is_unspecified:
-        return None
-    return _Hold(owner, both if address.version == 6 else None, guarded=True, both=True)
+def _places(addresses: Sequence[IPAddress]) -> list[IPAddress | None]:
+    """The addresses, with ``None`` for both of the unspecified ones."""
+    if not _BOTH.issubset(addresses):
+        return list(addresses)
+    return [None, *(each for each in addresses if each not in _BOTH)]
 
 
-def _close(hold: _Hold) -> None:
-    if hold.socket is not None:
-        hold.socket.close()
-    hold.socket, hold.guarded = None, False
+def _shared(held: IPAddress | None, place: IPAddress | None) -> IPAddress | None:
+    """The held address that stands in the way of a place; ``None`` if none does."""
+    if held is None:
+        return _ANY[6 if place is not None and place.version == 6 else 4]
+    if place is None or held == place:
+        return held
+    return held if held.version == place.version and (held.is_unspecified or place.is_unspecified) else None
 
 
 def _check(binding: PortBinding) -> None:
@@ -352,13 +377,6 @@ def _addresses(binding: PortBinding, families: Collection[Family]) -> list[IPAdd
     if binding.host_ip is not None:
         return [binding.host_ip]
     return [_ANY[family] for family in FAMILIES if family in families]
-
-
-def _places(binding: PortBinding, families: Collection[Family]) -> Iterator[tuple[IPAddress, int]]:
-    """Every address and port of a concrete binding."""
-    for address in _addresses(binding, families):
-        for port in range(binding.host_port, binding.host_port_end + 1):
-            yield address, port
 
 
 def _exhausted(binding: PortBinding, ephemeral: range) -> Unavailable:

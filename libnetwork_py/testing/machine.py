@@ -406,7 +406,7 @@ class Machine:
         sets: dict[str, dict[tuple[object, ...], object]] = {decl.name: {} for decl in table.sets}
         for word in inside.words.values():
             if isinstance(word, Element) and word.table == name:
-                sets[word.set.name][word.fields] = word.value
+                sets[word.set.name].update({each.fields: each.value for each in word.singles})
         return TableFact({chain.name: len(chain.rules) for chain in table.chains}, sets)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from libnetwork_py.desired import Element, Table
 from libnetwork_py.errors import Conflict, InvalidParameter, NotFound
-from libnetwork_py.facts import Facts, compare
+from libnetwork_py.facts import Difference, Facts, compare
 from libnetwork_py.firewall.elements import network_elements, port_elements
 from libnetwork_py.firewall.table import BRIDGES, HOME, PORTS_ANY, table
 from libnetwork_py.kernel import nft
@@ -74,7 +74,8 @@ def test_netlink_and_text_load_the_same_table(transport: Transport, host: str) -
     nft.load(transport, [TABLE, *words], [])
     ours = listed(host)
     text = table_text(TABLE.name, TABLE.sets, TABLE.chains)
-    text += "".join(f"add element {element_text(each.table, each.set, each.fields, each.value)}\n" for each in words)
+    singles = [single for each in words for single in each.singles]
+    text += "".join(f"add element {element_text(each.table, each.set, each.fields, each.value)}\n" for each in singles)
     machine.run_in(host, ["nft", "flush", "ruleset"])
     machine.run_in(host, ["nft", "-f", "-"], input=text)
     assert listed(host).splitlines() == ours.splitlines()
@@ -88,9 +89,25 @@ def test_snapshot_returns_what_was_loaded(transport: Transport) -> None:
     assert not differences(transport, [TABLE, *words])
     found = nft.snapshot(transport, {"ours": TABLE, "nobody's": None})
     assert set(found) == {"ours"}
-    assert sum(len(elements) for elements in found["ours"].sets.values()) == len(words)
+    assert sum(len(elements) for elements in found["ours"].sets.values()) == sum(each.count for each in words)
     nft.load(transport, [], [words[0]])
     assert differences(transport, words)
+
+
+def test_a_run_that_lost_some(transport: Transport) -> None:
+    """A run of elements of which some are gone counts as changed, and one of which all are gone as missing; it can be removed."""
+    run = next(each for each in some() if each.count > 1 and each.value)
+    nft.load(transport, [TABLE, run], [])
+    nft.load(transport, [], list(run.singles)[2:5])
+
+    def found() -> Difference:
+        return compare([run], Facts(tables={("", "ours"): nft.snapshot(transport, {"ours": TABLE})["ours"]}))
+
+    assert found().changed == ((run, "lacks 3 of 10"),)
+    nft.load(transport, [run], [run])
+    assert not found()
+    nft.load(transport, [], [run])
+    assert found().missing == (run,)
 
 
 def test_plain_interval_sets_come_back_as_networks(transport: Transport) -> None:

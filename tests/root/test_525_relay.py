@@ -41,8 +41,8 @@ def relays(directory: object) -> list[int]:
 
 
 def the_relay(directory: object) -> int:
-    """The one process; a moment after the start there are two, of which one ends at once."""
-    machine.wait_until(lambda: len(relays(directory)) == 1, "one relay")
+    """The one process: the one that is started leads a session, forks at once, and ends."""
+    machine.wait_until(lambda: [os.getsid(pid) != pid for pid in relays(directory)] == [True], "one relay")
     return relays(directory)[0]
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import evolve
 
-from ...desired import HOST, Address, Bridge, Description, Sysctl, Veth, Word
+from ...desired import HOST, Address, Bridge, Description, Element, Sysctl, Veth, Word
 from ...endpoint import EndpointRecord
-from ...firewall.elements import network_elements, port_elements
+from ...firewall.elements import apart, network_elements, port_elements
 from ...firewall.table import GROUP_MARK
 from ...network import NetworkRecord, Subnet
 from ...sandbox import SandboxRecord
@@ -246,10 +246,12 @@ def _ports(network: NetworkRecord, endpoint: EndpointRecord, context: Context) -
     options = read(network.options, network.id)
     others = (other for other in context.networks if other.id != network.id)
     shared = [subnet.subnet for other in others for subnet in other.subnets]
+    elements: list[Element] = []
     for address in published(endpoint):
         family: Family = 4 if address.version == 4 else 6
         answers_elsewhere = context.gateways.get(family) != endpoint.id and _has_address(family, options)
         detours = [EVERYWHERE[family]] if answers_elsewhere else shared
         for binding in endpoint.bindings:
-            yield from port_elements(context.table, binding, address, mode=options.modes[family], shared=detours)
+            elements += port_elements(context.table, binding, address, mode=options.modes[family], shared=detours)
+    yield from apart(endpoint.bindings, elements)
     yield from relay_words(endpoint, options)

@@ -9,7 +9,7 @@ import pytest
 
 from libnetwork_py.desired import Element
 from libnetwork_py.errors import InvalidParameter
-from libnetwork_py.firewall.elements import GatewayMode, network_elements, port_elements
+from libnetwork_py.firewall.elements import GatewayMode, apart, network_elements, port_elements
 from libnetwork_py.firewall.table import table
 from libnetwork_py.nftables import element_text
 from libnetwork_py.types import PortBinding
@@ -91,13 +91,30 @@ def test_port_of_all_addresses_goes_to_the_family_of_the_container_address() -> 
     ]
 
 
-def test_range_is_one_element_per_port() -> None:
-    """A run of ports keeps its order."""
+def test_range_is_a_run_of_elements() -> None:
+    """A run of ports is one word for each set, which stands for an element of each port."""
     made = port_elements(TABLE, PortBinding.parse("127.0.0.1:8000-8001:80-81"), WEB4)
-    assert lines(made)[:2] == [
+    assert [each.count for each in made] == [2, 2]
+    assert lines(single for each in made for single in each.singles) == [
         "ports4 { 127.0.0.1 . tcp . 8000 : 10.1.0.2 . 80 }",
         "ports4 { 127.0.0.1 . tcp . 8001 : 10.1.0.2 . 81 }",
+        "published4 { 10.1.0.2 . tcp . 80 }",
+        "published4 { 10.1.0.2 . tcp . 81 }",
     ]
+
+
+def test_runs_with_a_port_in_common_come_apart() -> None:
+    """Two bindings of one container port share its element, which is a word of its own then and stays while either needs it."""
+    for ports, words in (
+        (["8000-8002:80-82", "9000:83"], 4),
+        (["8000-8002:80-82", "9000:82"], 7),
+        (["8000-8002:80-82", "9000:82/udp"], 4),
+        (["8000-8009:80-89", "9000-9001:81-82", "9100:200"], 24),
+        (["8000:80", "9000:80"], 3),
+    ):
+        bindings = [PortBinding.parse(each) for each in ports]
+        elements = [word for each in bindings for word in port_elements(TABLE, each, WEB4)]
+        assert len(dict.fromkeys(apart(bindings, elements))) == words
 
 
 def test_other_family_gives_nothing() -> None:
