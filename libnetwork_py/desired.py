@@ -309,7 +309,7 @@ def _counted(fields: tuple[Atom, ...], number: int) -> tuple[Atom, ...]:
     return (*fields[:-1], last + number)
 
 
-@frozen
+@frozen(cache_hash=True)
 class Relay:
     """A run of ``count`` ports of a host's address, from ``port`` on, carried to as many of ``to`` by a process: the kernel cannot.
 
@@ -323,10 +323,11 @@ class Relay:
     to: IPAddress
     to_port: int
     count: int = 1
+    key: Key = field(init=False, eq=False, repr=False)
+    """What tells it from every other object of a machine; asked a dozen times of each of thousands."""
 
-    @property
-    def key(self) -> Key:
-        """What tells it from every other object of a machine."""
+    @key.default
+    def _key(self) -> Key:
         return ("relay", self.namespace, self.protocol, _text(self.host_ip), str(self.port))
 
     @property

@@ -97,7 +97,7 @@ class Relays:
             LibnetworkError: a port of ``make`` cannot be opened, or the relay cannot be started; nothing of ``make`` is carried.
         """
         with self._alone():
-            coming = {word.key for word in make}
+            coming = {word.key for word in make} if remove else set[Key]()
             self._drop([word for word in remove if word.key not in coming])
             if not make:
                 return

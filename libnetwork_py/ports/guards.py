@@ -143,7 +143,7 @@ class Guards:
         if not stock:
             if self._bulk:
                 wanted = max(wanted, self._ahead.get((version, protocol), 1))
-                self._ahead[version, protocol] = min(wanted * 2, _AHEAD)
+                self._ahead[version, protocol] = min(wanted * 4, _AHEAD)
             stock += self._open(version, protocol, wanted)
         guard = stock.pop()
         if protocol == "udp":  # nobody reads what arrives: keep as little of it as the kernel allows
