@@ -7,27 +7,30 @@ object in two shapes. ``namespace`` is the path of a network namespace, or `HOST
 Rule 1: a word is complete. Making it needs nothing but the word and the words that it names.
 Rule 2: order is not the speaker's business. Everyone who orders words orders them by `PHASES`, and undoes in reverse.
 
-May import: types, nftables, errors.
+May import: published, types.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from .nftables import Atom, Chain, SetDecl, Verdict
-from .types import IPAddress, IPInterface, IPNetwork, MacAddress, Protocol
+from .published import Element, Key, Relay, Table
+from .types import IPAddress, IPInterface, IPNetwork, MacAddress
+
+__all__ = [
+    "HOST", "MTU_DEFAULT", "PHASES", "VXLAN_PORT", "Address", "Bridge", "Change", "Description", "Element", "Entry", "Forwarding", "Key",
+    "Link", "Moved", "Namespace", "Neighbour", "Qdisc", "Relay", "Route", "Sysctl", "Table", "Veth", "Vxlan", "Word", "between", "phase",
+    "replaced", "reshaped",
+]  # fmt: skip
 
 VXLAN_PORT = 4789
 """The UDP port that IANA gave VXLAN (RFC 7348, section 8)."""
 
 HOST = ""
 """The namespace that plays the host, whatever its path."""
-
-Key: TypeAlias = tuple[str, ...]
 
 
 @frozen
@@ -244,96 +247,6 @@ class Qdisc:
     def key(self) -> Key:
         """What tells it from every other object of a machine."""
         return ("qdisc", self.namespace, self.link)
-
-
-@frozen
-class Table:
-    """One ``inet`` table of the packet filter, whole: sets (empty), chains, rules. Its contents never change."""
-
-    namespace: str
-    name: str
-    sets: tuple[SetDecl, ...]
-    chains: tuple[Chain, ...]
-
-    @property
-    def key(self) -> Key:
-        """What tells it from every other object of a machine."""
-        return ("table", self.namespace, self.name)
-
-    @property
-    def devices(self) -> frozenset[str]:
-        """The links that its chains hang on: it is made after them, and goes with them."""
-        return frozenset(chain.hook.device for chain in self.chains if chain.hook and chain.hook.device)
-
-
-@frozen(cache_hash=True)  # there are thousands of them
-class Element:
-    """One element of a set or map of a `Table`, or a run of them. ``set`` is the declaration, so that the word is complete.
-
-    ``count``: so many elements, of which each has the last field of its key, and of its value, one higher than the one before.
-    """
-
-    namespace: str
-    table: str
-    set: SetDecl = field(hash=False)
-    fields: tuple[Atom, ...]
-    value: tuple[Atom, ...] | Verdict | None = field(default=None, hash=False)
-    count: int = 1
-
-    @property
-    def singles(self) -> Iterator[Element]:
-        """The elements of a run, each as a word of its own."""
-        if self.count == 1:
-            yield self
-            return
-        value = self.value if isinstance(self.value, tuple) else None
-        for number in range(self.count):
-            leads_to = self.value if value is None else _counted(value, number)
-            yield Element(self.namespace, self.table, self.set, _counted(self.fields, number), leads_to)
-
-    @property
-    def key(self) -> Key:
-        """What tells it from every other object of a machine."""
-        return ("element", self.namespace, self.table, self.set.name, *map(str, self.fields))
-
-
-@cache
-def _text(address: IPAddress) -> str:
-    """An address as text: there are thousands of words of few addresses."""
-    return str(address)
-
-
-def _counted(fields: tuple[Atom, ...], number: int) -> tuple[Atom, ...]:
-    last = fields[-1]
-    assert isinstance(last, int), "what counts is a number"
-    return (*fields[:-1], last + number)
-
-
-@frozen(cache_hash=True)
-class Relay:
-    """A run of ``count`` ports of a host's address, from ``port`` on, carried to as many of ``to`` by a process: the kernel cannot.
-
-    ``host_ip`` ``::`` is every IPv6 address of the host. The namespace is the host's.
-    """
-
-    namespace: str
-    protocol: Protocol
-    host_ip: IPAddress
-    port: int
-    to: IPAddress
-    to_port: int
-    count: int = 1
-    key: Key = field(init=False, eq=False, repr=False)
-    """What tells it from every other object of a machine; asked a dozen times of each of thousands."""
-
-    @key.default
-    def _key(self) -> Key:
-        return ("relay", self.namespace, self.protocol, _text(self.host_ip), str(self.port))
-
-    @property
-    def ports(self) -> range:
-        """The host's."""
-        return range(self.port, self.port + self.count)
 
 
 Link: TypeAlias = Bridge | Veth | Vxlan

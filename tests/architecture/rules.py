@@ -19,6 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors | display",
         "types | labels | handle",
         "nftables | config | routes | condition",
+        "published",
         "desired",
         "facts | render",
         "sandbox",
