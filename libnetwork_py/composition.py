@@ -14,12 +14,16 @@ from pathlib import Path
 from .config import ControllerConfig
 from .desired import HOST, Sysctl
 from .drivers.api import NetworkDriver
+from .drivers.remote.driver import RemoteDriver
 from .errors import InvalidParameter
 from .firewall.table import TABLE_PREFIX, table
 from .ipam.api import IpamDriver
+from .ipam.remote import RemoteIpam
 from .kernel.api import Kernel
 from .lifecycle import files
 from .lifecycle.env import Env
+from .plugins.client import Found
+from .plugins.discovery import Discovery
 from .plugins.registry import Registry
 from .ports.ranges import DYNAMIC_PORTS, parse_port_range, parse_reserved_ports
 from .ports.reservations import Reservations
@@ -36,8 +40,12 @@ def compose(identity: str, store: Store, kernel: Kernel, config: ControllerConfi
         config: What its caller configured.
         directory: Where its store keeps files, if it does.
     """
-    drivers = Registry("libnetwork_py.drivers", "driver", NetworkDriver, config.blocked_plugins)  # type: ignore[type-abstract]
-    ipams = Registry("libnetwork_py.ipam", "IPAM driver", IpamDriver, config.blocked_plugins)  # type: ignore[type-abstract]
+    plugins = Discovery(config.plugin_sockets, config.plugin_specs), config.plugin_timeout
+    remote_drivers: Found[NetworkDriver] = Found(*plugins, "NetworkDriver", RemoteDriver)
+    remote_ipams: Found[IpamDriver] = Found(*plugins, "IpamDriver", RemoteIpam)
+    blocked = config.blocked_plugins
+    drivers = Registry("libnetwork_py.drivers", "driver", NetworkDriver, blocked, remote_drivers)  # type: ignore[type-abstract]
+    ipams = Registry("libnetwork_py.ipam", "IPAM driver", IpamDriver, blocked, remote_ipams)  # type: ignore[type-abstract]
     for registry, given in ((drivers, config.drivers), (ipams, config.ipams)):
         for name, plugin in given.items():
             registry.register(name, plugin)

@@ -5,7 +5,9 @@ May import: types, errors.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from attrs import field, fields, frozen
@@ -17,6 +19,14 @@ Privilege: TypeAlias = Literal["auto", "root", "user"]
 """Whose privilege a controller uses."""
 Outside: TypeAlias = Literal["auto", "pasta", "none"]
 """How a host without root reaches the outside."""
+
+PLUGIN_SOCKETS = (Path("/run/docker/plugins"),)
+PLUGIN_SPECS = (Path("/etc/docker/plugins"), Path("/usr/lib/docker/plugins"))
+"""Where Docker looks for plug-ins."""
+
+
+def _paths(value: Sequence[str | os.PathLike[str]]) -> tuple[Path, ...]:
+    return tuple(Path(each) for each in value)
 
 
 def _pools(value: Sequence[tuple[str | IPNetwork, int]]) -> tuple[tuple[IPNetwork, int], ...]:
@@ -68,6 +78,9 @@ class ControllerConfig:
         blocked_plugins: Names of drivers and IPAMs that must not be loaded.
         drivers: Network drivers of the program's own, by name: instances that go before any plug-in of that name.
         ipams: IPAM drivers, likewise.
+        plugin_sockets: Directories in which Docker's plug-ins have their sockets.
+        plugin_specs: Directories of specification files of plug-ins that listen elsewhere, the first has priority.
+        plugin_timeout: Seconds for a plug-in to be reached, trying again, and for each of its answers.
         repair_on_open: Make what the records describe and the kernel lacks when a controller opens; false leaves it to `reconcile`.
         privilege: ``root``: use the caller's own; ``user``: a user namespace, for which no privilege is needed; ``auto``: the caller's own
             if it is enough (``CAP_NET_ADMIN`` and ``CAP_SYS_ADMIN``), else a user namespace.
@@ -84,6 +97,9 @@ class ControllerConfig:
     blocked_plugins: frozenset[str] = field(default=frozenset(), converter=frozenset)
     drivers: Mapping[str, object] = field(factory=dict)
     ipams: Mapping[str, object] = field(factory=dict)
+    plugin_sockets: tuple[Path, ...] = field(default=PLUGIN_SOCKETS, converter=_paths)
+    plugin_specs: tuple[Path, ...] = field(default=PLUGIN_SPECS, converter=_paths)
+    plugin_timeout: float = 30.0
     repair_on_open: bool = True
     advertise: IPAddress | None = field(default=None, converter=_advertised)
     lease_ttl: float = field(default=15.0, converter=_ttl)

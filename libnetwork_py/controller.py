@@ -43,7 +43,10 @@ from .store.cluster import ClusterUrl
 from .types import EMPTY, IPAddress, IPNetwork
 
 if TYPE_CHECKING:
+    from .drivers.api import NetworkDriver
+    from .ipam.api import IpamDriver
     from .kernel.api import Kernel
+    from .plugins.registry import Registry
     from .store.directory import TemporaryDirectory
 
 
@@ -220,6 +223,7 @@ class NetworkController(InNotebook):
         Args:
             name: Unique among the controller's sandboxes; also its name for ``ip netns``, unless somebody has that.
             netns: Adopt an existing namespace instead: its path, the pid of a process in it, or ``"host"`` for the host's own.
+                ``"handed"``: somebody else has one, and takes the interfaces, which are made on the host: see `Endpoint.handover`.
             hostname: The sandbox's own name; ``name`` by default. ``domainname``: appended to it.
             domainname: See ``hostname``.
             dns: Addresses of name servers; ``dns_search``, ``dns_options``: the other lines of ``resolv.conf``.
@@ -328,6 +332,16 @@ class NetworkController(InNotebook):
         events = Events(self._store, self._since(since), self._engine.committed)
         self._events.append(events)
         return events
+
+    @property
+    def drivers(self) -> Registry[NetworkDriver]:
+        """The network drivers by name; ``ipams``: the IPAM drivers."""
+        return self._env.drivers
+
+    @property
+    def ipams(self) -> Registry[IpamDriver]:
+        """The IPAM drivers by name."""
+        return self._env.ipams
 
     def info(self) -> Info:
         """Return versions, kernel features, drivers with their distributions, backends, privilege mode and warnings."""

@@ -92,7 +92,8 @@ class Veth:
 
     ``isolated``: the port reaches the bridge itself and no other isolated port. ``hairpin``: frames may leave by the port they came.
     The outer end never gets an IPv6 address. ``peer_master``: the bridge that the other end is a port of, if it joins two bridges.
-    ``down``: the outer end is down, so that the other one has no carrier, as with a cable pulled out.
+    ``down``: the outer end is down, so that the other one has no carrier, as with a cable pulled out. ``handed``: the other end is handed
+    over once it is made; whoever takes it may have put it anywhere since, under another name.
     """
 
     namespace: str
@@ -107,6 +108,7 @@ class Veth:
     isolated: bool = False
     peer_master: str = ""
     down: bool = False
+    handed: bool = False
 
     @property
     def key(self) -> Key:

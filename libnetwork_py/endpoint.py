@@ -22,7 +22,7 @@ from .errors import InvalidParameter
 from .facts import LinkStatistics
 from .handle import Handle
 from .routes import StaticRoute
-from .sandbox import Sandbox
+from .sandbox import Handover, Sandbox
 from .types import EMPTY, FAMILIES, Family, IPAddress, IPInterface, MacAddress, PortBinding
 
 State = Literal["created", "joined", "deleted"]
@@ -110,6 +110,7 @@ class EndpointOps(Protocol):
     def scene(self) -> object: ...
     def gateways(self, endpoint_id: str) -> tuple[IPAddress, ...]: ...
     def statistics(self, endpoint_id: str) -> LinkStatistics: ...
+    def handover(self, endpoint_id: str) -> Handover: ...
     def join(self, endpoint_id: str, sandbox: Sandbox, priority: int) -> None: ...
     def leave(self, endpoint_id: str) -> None: ...
     def publish(self, endpoint_id: str, binding: PortBinding) -> PortBinding: ...
@@ -179,7 +180,7 @@ class Endpoint(Handle[EndpointRecord]):
     def ports(self) -> tuple[PortBinding, ...]:
         """Its published ports: with the host ports they have while joined, else as they were asked for."""
         record = self._now()
-        return record.bindings if record.sandbox_id else record.ports
+        return record.bindings or record.ports
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -256,6 +257,14 @@ class Endpoint(Handle[EndpointRecord]):
             Conflict: it is not joined.
         """
         return self._ops.statistics(self.id)
+
+    def handover(self) -> Handover:
+        """Return what whoever takes its interface needs to know, once it is joined to a sandbox made with ``netns="handed"``.
+
+        Raises:
+            Conflict: it is joined to none of that kind.
+        """
+        return self._ops.handover(self.id)
 
     def join(self, sandbox: Sandbox, *, priority: int = 0) -> None:
         """Put its interface into ``sandbox``; the sandbox's gateways are elected anew.

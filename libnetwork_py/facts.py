@@ -347,6 +347,8 @@ def _pair_wanted(word: Veth, link: LinkFact, peer: LinkFact | None) -> Iterator[
     yield "master", link.master, word.master
     yield "hairpin", link.hairpin, word.hairpin
     yield "isolated", link.isolated, word.isolated
+    if word.handed:
+        return
     if peer is None:
         yield "", f"lacks its other end {word.peer_name}", None
         return

@@ -17,6 +17,12 @@ ENABLE_IPV4: Final = f"{PREFIX}.enable_ipv4"
 ENABLE_IPV6: Final = f"{PREFIX}.enable_ipv6"
 INTERNAL: Final = f"{PREFIX}.internal"
 
+GENERIC: Final = f"{PREFIX}.generic"
+"""A driver's own options among those of a network, in the plug-in protocol."""
+PORTMAP: Final = f"{PREFIX}.portmap"
+EXPOSED_PORTS: Final = f"{PREFIX}.endpoint.exposedports"
+NO_PROXY_6TO4: Final = f"{PREFIX}.driver.private.no_proxy_6to4"
+
 BRIDGE_NAME: Final = f"{PREFIX}.bridge.name"
 BRIDGE_ENABLE_IP_MASQUERADE: Final = f"{PREFIX}.bridge.enable_ip_masquerade"
 BRIDGE_ENABLE_ICC: Final = f"{PREFIX}.bridge.enable_icc"

@@ -19,7 +19,7 @@ from attrs import field, frozen
 
 from .facts import LinkStatistics, RouteFact
 from .handle import Handle
-from .types import EMPTY, FAMILIES, Family, IPAddress, IPInterface, MacAddress, parse_address
+from .types import EMPTY, FAMILIES, Family, IPAddress, IPInterface, IPNetwork, MacAddress, parse_address
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint
@@ -27,13 +27,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+HANDED = "handed"
+"""Says, in place of a namespace, that interfaces are made on the host for somebody else to take: Docker, of a plug-in's."""
+
 
 @frozen
 class SandboxRecord:
     """What is stored of a sandbox.
 
     Attributes:
-        key: Path of its network namespace; empty for the host's own.
+        key: Path of its network namespace; empty for the host's own; `HANDED` and the id where somebody else has the namespace.
         owned: We made the namespace and remove it; false for an adopted one and for the host's.
         sysctls_before: What the settings in ``sysctls`` were in a namespace that existed before they were asked for.
         created: Seconds since the epoch.
@@ -53,6 +56,27 @@ class SandboxRecord:
     sysctls_before: Mapping[str, str] = EMPTY
     labels: Mapping[str, str] = EMPTY
     created: float = 0.0
+
+    @property
+    def handed(self) -> bool:
+        """Whether its interfaces are made on the host, for somebody else to take."""
+        return self.key.startswith(f"{HANDED}:")
+
+
+@frozen
+class Handover:
+    """What whoever takes an endpoint's interface needs to know.
+
+    Attributes:
+        source: Its name on the host; empty: there is none.
+        prefix: Of the name that it should get in its sandbox.
+        routes: Destination and next hop, ``None``: on-link.
+    """
+
+    source: str
+    prefix: str
+    gateways: tuple[IPAddress, ...] = ()
+    routes: tuple[tuple[IPNetwork, IPAddress | None], ...] = ()
 
 
 @frozen

@@ -12,7 +12,8 @@ departures            after everything else is done and stored: ``revoke_externa
                       ``delete_network``. The operation stands whatever they raise; it becomes a warning.
 ====================  ==========================================================================================
 
-An arrival that raises undoes the operation: departures are called for the arrivals before it, in reverse. A process may die at any
+An arrival that raises undoes the operation: departures are called for the arrivals before it, in reverse, and for itself too unless
+it was refused: with any of our errors but `Unavailable` and `Internal`, which leave open how far it came. A process may die at any
 moment, so a departure may be for what never arrived or left already, which is no error.
 
 May import: drivers.api, network, endpoint, sandbox, types.

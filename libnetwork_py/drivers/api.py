@@ -57,6 +57,7 @@ class Capability:
         scope: ``local``: a network is known to one host; ``global``: to every host of the cluster.
         addresses: Its networks have subnets and its endpoints addresses; without, IPAM is not asked.
         ports: Its endpoints can publish ports.
+        reserves_ports: The library finds free host ports and keeps them for the published ones; else the driver sees to that itself.
         host_only: Its endpoints join the host's own sandbox and no other.
         singleton: At most one network of this driver per controller.
         vni: Each subnet of its networks needs a number that no other of the cluster has, of 24 bits.
@@ -65,6 +66,7 @@ class Capability:
     scope: Scope = "local"
     addresses: bool = True
     ports: bool = False
+    reserves_ports: bool = True
     host_only: bool = False
     singleton: bool = False
     vni: bool = False
@@ -139,9 +141,10 @@ class Attachment:
 class NetworkDriver(Protocol):
     """The methods of a driver; see the module's text and `Driver`, which has them all."""
 
-    capability: Capability
-    options: Sequence[Option]
-
+    @property
+    def capability(self) -> Capability: ...
+    @property
+    def options(self) -> Sequence[Option]: ...
     def check_network(self, network: NetworkRecord, surroundings: Surroundings) -> NetworkRecord: ...
     def describe_network(self, network: NetworkRecord, context: Context) -> Description: ...
     def check_endpoint(self, network: NetworkRecord, endpoint: EndpointRecord) -> EndpointRecord: ...

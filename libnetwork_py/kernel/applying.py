@@ -316,12 +316,14 @@ class Enforcement:
 def _mend_pair(effort: Maker, word: Veth, facts: Facts) -> None:
     outer = effort.stack(word.namespace)
     peer = facts.namespaces.get(word.peer_namespace)
-    if peer is None or word.peer_name not in peer.links:
+    if not word.handed and (peer is None or word.peer_name not in peer.links):
         effort.send(outer.transport, [(word, messages.delete_link(word.name))], "replace", messages.GONE)
         return  # made again in the next round
     master = effort.index(outer, word, word.master) if word.master else 0
     steps = [(word, message) for message in messages.mend_veth(word, master, has_ipv6())]
     effort.send(outer.transport, steps, "mend")
+    if word.handed:
+        return
     inner = effort.stack(word.peer_namespace)
     mends = [messages.mend_peer(word)]
     if word.peer_master:

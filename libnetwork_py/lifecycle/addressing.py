@@ -93,6 +93,7 @@ class Addressing:
     def __init__(self, ipams: Registry[IpamDriver], kernel: Kernel) -> None:
         self._ipams = ipams
         self._kernel = kernel
+        self.warnings: list[str] = []
         self.spread = False
         """Whether free addresses of global networks are chosen at random: after another host took the same one at the same time."""
 
@@ -138,7 +139,7 @@ class Addressing:
         if gateway:
             take(gateway, GATEWAY)
         aux = {name: take(address) for name, address in wanted.items()}
-        if gateway is None and gateway_wanted:
+        if gateway is None and gateway_wanted and pool.subnet.prefixlen:
             gateway, reserved = (pool.gateway, False) if pool.gateway else (take(None, GATEWAY), True)
         return Subnet(
             pool.id, pool.subnet, gateway, reserved, pool.ip_range, MappingProxyType(aux), request.subnet is None
@@ -169,7 +170,7 @@ class Addressing:
         for family in network.families:
             named = [(subnet, address) for subnet, address in homes if subnet.family == family]
             found += [self._take(network, subnet, address, mac, work) for subnet, address in named]
-            if not named:
+            if not named and not _elsewhere(network, family):
                 found.append(self._any(network, family, mac, work))
         return tuple(found)
 
@@ -237,14 +238,21 @@ class Addressing:
 
     def _reserve_endpoint(self, network: NetworkRecord, endpoint: EndpointRecord) -> None:
         for interface in endpoint.addresses:
-            self._reserve(network, _home(network, interface.ip), [interface.ip])
+            home = _home(network, interface.ip)
+            if home.subnet.prefixlen:  # else it is not IPAM's
+                self._reserve(network, home, [interface.ip])
 
     def _reserve(self, network: NetworkRecord, subnet: Subnet, addresses: Sequence[IPAddress]) -> None:
         request = PoolRequest(
             subnet.family, network.scope, subnet.subnet, subnet.ip_range, options=network.ipam_options
         )
         pool = Pool(subnet.pool_id, subnet.subnet, subnet.ip_range)
-        self._ipams.get(network.ipam).reserve(pool, request, addresses)
+        try:
+            self._ipams.get(network.ipam).reserve(pool, request, addresses)
+        except LibnetworkError as error:
+            if network.ipam in {"default", "null"}:
+                raise
+            self.warnings.append(f"IPAM driver {network.ipam!r} was not told what is out: {error}")
 
 
 def _request(
@@ -262,6 +270,11 @@ def _reserved(subnet: Subnet) -> Iterator[IPAddress]:
     if subnet.gateway and subnet.gateway_reserved:
         yield subnet.gateway
     yield from subnet.aux_addresses.values()
+
+
+def _elsewhere(network: NetworkRecord, family: Family) -> bool:
+    """Whether a family's addresses are not IPAM's: a pool of everything has none (the null IPAM's)."""
+    return all(subnet.subnet.prefixlen == 0 for subnet in network.subnets if subnet.family == family)
 
 
 def _home(network: NetworkRecord, address: IPAddress) -> Subnet:

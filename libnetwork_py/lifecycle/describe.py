@@ -20,6 +20,7 @@ from ..plugins.registry import Registry
 from ..sandbox import Candidate, SandboxRecord, elect, order
 from ..types import Family, IPAddress, IPNetwork
 from .conditions import on_link
+from .handing import on_the_host
 from .routing import routes_of
 from .state import State
 
@@ -92,7 +93,7 @@ class Describer:
             words += _interface(endpoint, sandbox, attachment)
         words += self._static_routes(sandbox, joined)
         words += self._default_routes(sandbox, joined)
-        return tuple(words)
+        return on_the_host(words, sandbox) if sandbox.handed else tuple(words)
 
     def _attachments(self, sandbox: SandboxRecord) -> list[tuple[EndpointRecord, Attachment]]:
         """Return the drivers' part of every endpoint; those with ports are asked again when the way out is known."""

@@ -22,7 +22,7 @@ from ..facts import LinkStatistics
 from ..handle import given
 from ..kernel.api import PortFlow
 from ..network import EndpointSpec, NetworkRecord
-from ..sandbox import Sandbox, SandboxRecord
+from ..sandbox import HANDED, Handover, Sandbox, SandboxRecord
 from ..scene import Scene
 from ..types import (
     EMPTY,
@@ -37,6 +37,7 @@ from ..types import (
 )
 from . import conditions, routing
 from .engine import Engine
+from .handing import handover
 from .interfaces import interface_name
 from .state import Record
 from .survey import survey
@@ -107,6 +108,22 @@ class Endpoints:
             if endpoint.sandbox_id is None or not endpoint.ifname:
                 raise Conflict(f"endpoint {endpoint.name!r} has no interface: it is not joined", code="not_joined")
             return state.sandboxes[endpoint.sandbox_id].key, endpoint.ifname
+
+    def handover(self, endpoint_id: str) -> Handover:
+        """Return what whoever takes the endpoint's interface needs to know."""
+        with self._engine.reading() as state:
+            endpoint = self._get(endpoint_id)
+            sandbox = state.sandboxes.get(endpoint.sandbox_id or "")
+            if sandbox is None or not sandbox.handed:
+                raise Conflict(
+                    f"endpoint {endpoint.name!r} is not joined to a sandbox of somebody else's (netns={HANDED!r})",
+                    code="not_handed",
+                )
+            network = state.networks[endpoint.network_id]
+            prefix = self._engine.env.drivers.get(network.driver).interface_prefix(network)
+            found = handover(sandbox, self._engine.describer.attachment(endpoint, sandbox), prefix)
+            given = tuple((route.destination, route.gateway) for route in routing.routes_of(endpoint, network))
+            return evolve(found, routes=(*found.routes, *given))
 
     # Create and delete
 
@@ -180,7 +197,7 @@ class Endpoints:
         _check_host(network, driver, sandbox)
         kernel = self._engine.env.kernel
         ifname = interface_name(state, kernel, endpoint, sandbox, driver.interface_prefix(network))
-        bindings = self._reserve(endpoint.ports, endpoint, work)
+        bindings = self._reserve(endpoint.ports, endpoint, work) if driver.capability.reserves_ports else ()
         joined = evolve(
             endpoint, sandbox_id=sandbox.id, ifname=ifname, bindings=bindings, priority=_whole(priority),
             segment=driver.segment(network, state.segments(network.id)),
@@ -217,7 +234,7 @@ class Endpoints:
             _check_ports(network, driver, [binding])
             (asked,) = driver.check_endpoint(network, evolve(endpoint, ports=(binding,))).ports
             ports = (*endpoint.ports, asked)
-            if state == "created":
+            if state == "created" or not driver.capability.reserves_ports:
                 work.put(evolve(endpoint, ports=ports), _without_last)
                 return asked
             (got,) = self._reserve([asked], endpoint, work)

@@ -21,6 +21,8 @@ def interface_name(state: State, kernel: Kernel, endpoint: EndpointRecord, sandb
     """
     if not prefix:
         return ""
+    if sandbox.handed:  # on the host, until it is taken
+        return f"lnw{endpoint.id[:10]}"
     taken = {each.ifname for each in state.in_sandbox(sandbox.id) if each.id != endpoint.id}
     if not sandbox.owned:
         facts = kernel.facts([sandbox.key])

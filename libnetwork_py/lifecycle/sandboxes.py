@@ -21,7 +21,7 @@ from ..errors import Conflict, InvalidParameter, NotFound
 from ..facts import LinkStatistics, NamespaceFacts, RouteFact
 from ..handle import given
 from ..network import EndpointSpec, Network
-from ..sandbox import Interface, Sandbox, SandboxRecord, SandboxSpec
+from ..sandbox import HANDED, Interface, Sandbox, SandboxRecord, SandboxSpec
 from ..scene import Scene
 from ..types import Family, IPAddress, MacAddress, as_tuple, check_name, freeze, parse_address
 from .endpoints import Endpoints
@@ -143,6 +143,8 @@ class Sandboxes:
         if netns is None:
             work.hold("naming", kernel.naming)
             return evolve(record, key=kernel.free_namespace(record.name, record.id[:6]))
+        if netns == HANDED:
+            return evolve(record, key=f"{HANDED}:{record.id[:12]}", owned=False)
         key = HOST if netns == "host" else kernel.find_namespace(netns)
         users = [each.name for each in self._engine.state.sandboxes.values() if each.key == key]
         if users:

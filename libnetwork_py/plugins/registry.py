@@ -10,13 +10,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 from attrs import frozen
 
 from ..errors import Forbidden, Internal, LibnetworkError, NotFound
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @frozen
@@ -29,6 +30,15 @@ class PluginInfo:
     error: str = ""
 
 
+class Elsewhere(Protocol[T_co]):
+    """Where plug-ins are that no entry point names."""
+
+    def has(self, name: str) -> bool: ...
+    def get(self, name: str) -> T_co: ...
+    def names(self) -> list[str]: ...
+    def origin(self, name: str) -> str: ...
+
+
 class Registry(Generic[T]):
     """The plug-ins of one entry-point group.
 
@@ -37,10 +47,19 @@ class Registry(Generic[T]):
         kind: What the plug-ins are, for messages: ``driver``.
         contract: A runtime-checkable protocol that an instance must meet.
         blocked: Names that must not be loaded.
+        elsewhere: Where to look for a name that no entry point has.
     """
 
-    def __init__(self, group: str, kind: str, contract: type[T], blocked: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        group: str,
+        kind: str,
+        contract: type[T],
+        blocked: Collection[str] = (),
+        elsewhere: Elsewhere[T] | None = None,
+    ) -> None:
         self._group, self._kind, self._contract, self._blocked = group, kind, contract, frozenset(blocked)
+        self._elsewhere = elsewhere
         self._loaded: dict[str, T] = {}
         self._found: dict[str, EntryPoint] | None = None
         self._errors: dict[str, str] = {}
@@ -55,7 +74,8 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """Return every name that can be asked for."""
-        return sorted((set(self._entry_points()) | set(self._loaded)) - self._blocked)
+        elsewhere = self._elsewhere.names() if self._elsewhere else ()
+        return sorted({*self._entry_points(), *self._loaded, *elsewhere} - self._blocked)
 
     def get(self, name: str) -> T:
         """Return the plug-in of a name, made once.
@@ -70,27 +90,37 @@ class Registry(Generic[T]):
         if name not in self._loaded:
             entry_point = self._entry_points().get(name)
             if entry_point is None:
-                raise self._unknown(name)
-            self._loaded[name] = self._load(entry_point)
+                if self._elsewhere is None or not self._elsewhere.has(name):
+                    raise self._unknown(name)
+                self._loaded[name] = self._elsewhere.get(name)
+            else:
+                self._loaded[name] = self._load(entry_point)
         return self._loaded[name]
 
     def recall(self, name: str) -> T | None:
         """Return the plug-in of a name that a record holds; ``None`` if it cannot be had any more, which is no error yet."""
         try:
             return self.get(name)
+        except NotFound:  # a plug-in of another process describes what is in the record, whether it runs or not
+            return self._elsewhere.get(name) if self._elsewhere is not None else None
         except LibnetworkError:
             return None
 
     def origin(self, name: str) -> str:
         """Return the distribution that a plug-in came with, and its version, for messages."""
-        return " ".join(filter(None, _distribution(self._entry_points().get(name))))
+        return " ".join(filter(None, self._origin(name)))
+
+    def _origin(self, name: str) -> tuple[str, str]:
+        if name not in self._entry_points() and self._elsewhere is not None and self._elsewhere.has(name):
+            return self._elsewhere.origin(name), ""
+        return _distribution(self._entry_points().get(name))
 
     def info(self) -> list[PluginInfo]:
         """Return every plug-in with its distribution; nothing is loaded for it."""
         return [self._info(name) for name in self.names()]
 
     def _info(self, name: str) -> PluginInfo:
-        distribution, version = _distribution(self._entry_points().get(name))
+        distribution, version = self._origin(name)
         return PluginInfo(name, distribution, version, self._errors.get(name, ""))
 
     def _entry_points(self) -> dict[str, EntryPoint]:

@@ -26,13 +26,15 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "endpoint",
         "network",
         "scene",
-        "ipam | store | kernel | firewall | ports | dns | plugins",
+        "plugins",
+        "ipam | store | kernel | firewall | ports | dns",
         "drivers",
         "lifecycle",
         "show",
         "notebook",
         "composition",
         "controller",
+        "serving",
         "cli | __init__ | experiments | topology",
         "testing | __main__",
     )
@@ -53,7 +55,7 @@ CONTRACTS: Mapping[str, frozenset[str]] = {
 }
 """What of a room others may import: all but its implementations, which the composition root chooses."""
 
-ROOTS = frozenset({"composition", "controller", "testing"})
+ROOTS = frozenset({"composition", "controller", "serving", "testing"})
 """The composition root, and what stands in for it in tests."""
 
 HANDLES = frozenset({"network", "endpoint", "sandbox"})
