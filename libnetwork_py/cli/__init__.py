@@ -1,6 +1,6 @@
 """``python -m libnetwork_py`` and ``libnetwork-py``: the public API from a shell. It decides nothing.
 
-Division of labour: `parser` says which commands and options there are, `arguments` what came of them; `networks`, `sandboxes` and
+Division of labour: `parser` says which commands and options there are, `arguments` what came of them; `networks`, `sandboxes`, `plugins` and
 `machine` each call the API and hand the result on; `output` writes results as tables for people or as JSON, and errors; `main`
 ties them together and turns an error's category into an exit status.
 
@@ -55,6 +55,8 @@ def main(
     try:
         arguments = build().parse_args(words, Arguments())
         output = Output(as_json=arguments.json)
+        if arguments.alone is not None:
+            return arguments.alone(arguments, output)
         with opener(arguments) as controller:
             return arguments.command(controller, arguments, output)
     except LibnetworkError as error:

@@ -29,10 +29,13 @@ class Arguments(argparse.Namespace):
     host: str | None = None
     json: bool = False
     command: Command
+    alone: Alone | None = None
 
 
 Command: TypeAlias = "Callable[[NetworkController, Arguments, Output], int]"
 """One command: calls the API, writes the result, returns the exit status."""
+Alone: TypeAlias = "Callable[[Arguments, Output], int]"
+"""One that opens no controller of the caller's."""
 
 
 def pairs(texts: Sequence[str], what: str, *, separators: str = "=", bare: str | None = None) -> dict[str, str]:

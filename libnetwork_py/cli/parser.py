@@ -10,7 +10,7 @@ import re
 from typing import Any, NoReturn
 
 from ..errors import InvalidParameter
-from . import machine, networks, sandboxes
+from . import machine, networks, plugins, sandboxes
 from .arguments import Command
 from .output import PROGRAM
 
@@ -60,6 +60,7 @@ def build() -> Parser:
     _network(groups.add_parser("network", help="networks and what is connected to them"))
     _sandbox(groups.add_parser("sandbox", help="network namespaces"))
     _machine(groups)
+    _plugin(groups.add_parser("plugin", help="drivers for Docker"))
     return parser
 
 
@@ -205,3 +206,26 @@ def _machine(groups: Any) -> None:
     events = _command(groups, "events", machine.events, "print what happens, as it happens")
     events.add_argument("--since", type=int, metavar="NUMBER", help="begin after this event")
     events.add_argument("-n", "--count", type=int, metavar="NUMBER", help="end after so many")
+
+
+def _plugin(parser: Parser) -> None:
+    group = parser.add_subparsers(metavar="COMMAND", required=True)
+    serve = _command(
+        group, "serve", machine.info, "offer a driver to Docker, as one of its plug-ins, until it is ended"
+    )
+    serve.set_defaults(alone=plugins.serve)
+    serve.add_argument("--driver", metavar="NAME", help="network driver to offer")
+    serve.add_argument("--ipam", metavar="NAME", help="IPAM driver to offer")
+    serve.add_argument(
+        "--name",
+        default="libnetwork-py",
+        help="the plug-in's name (libnetwork-py), as in docker network create -d NAME",
+    )
+    serve.add_argument("--socket", metavar="PATH", help="Unix socket (/run/docker/plugins/NAME.sock)")
+    serve.add_argument("--listen", metavar="HOST:PORT", help="listen on TCP instead, with TLS")
+    for name, text in (
+        ("cert", "certificate"),
+        ("key", "its key"),
+        ("ca", "certificates of those whose clients may connect"),
+    ):
+        serve.add_argument(f"--tls-{name}", metavar="FILE", help=f"TLS: {text}, PEM")

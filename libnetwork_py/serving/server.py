@@ -98,6 +98,12 @@ class PluginServer:
             self._http = _Http(Application(self._subsystems), self.listen)
             self._stack = stack.pop_all()
 
+    @property
+    def address(self) -> str:
+        """Where it listens, as a URL."""
+        listen = self.listen
+        return f"unix://{listen.path}" if listen.path else f"https://{listen.host}:{listen.port}"
+
     def start(self) -> Self:
         """Listen, and serve on a thread of its own.
 
