@@ -36,7 +36,7 @@ mount --bind "$work/api" "$root/run/api"
 mount --bind "$work/data" "$root/var/lib/docker"
 exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root dockerd -H unix:///run/api/docker.sock \
     --data-root /var/lib/docker --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent /libnetwork-py-test \
-    --userland-proxy=false --log-level warn --default-address-pool base=172.16.0.0/12,size=16
+    --userland-proxy=false --ip-forward-no-drop --log-level warn --default-address-pool base=172.16.0.0/12,size=16
 """
 OUTSIDE, GATE = "198.51.100.2", "198.51.100.1"
 
@@ -77,7 +77,7 @@ class Dockerd:
     def start(self) -> None:
         """Start it, and return when it answers."""
         argv = ["nsenter", f"--net={self.host}", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts",
-                "--propagation", "private", "sh", "-c", START, "sh", self._tree, self._work]  # fmt: skip
+                "--propagation", "private", "sh", "-c", START, "sh", str(self._tree), str(self._work)]  # fmt: skip
         with (self._work / "log").open("ab") as log:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
@@ -156,7 +156,7 @@ class Dockerd:
         bindings = {f"{inner}/tcp": [{"HostPort": outer}] for outer, inner in (ports or {}).items()}
         body = {
             "Image": "box:1", "Cmd": list(argv or ("sleep", "100000")), "HostConfig": {"NetworkMode": network, "PortBindings": bindings},
-            "ExposedPorts": dict.fromkeys(bindings, {}),
+            "ExposedPorts": {key: {} for key in bindings},
         }  # fmt: skip
         self("POST", f"/containers/create?name={name}", body)
         self("POST", f"/containers/{name}/start")
@@ -174,11 +174,9 @@ class Dockerd:
 
 def fetch(namespace: str, address: str, port: int) -> bytes:
     """What an HTTP server says to somebody in a namespace; empty if nothing."""
-    done = subprocess.run(
-        ["nsenter", f"--net={namespace}", "curl", "-s", "--max-time", "3", f"http://{address}:{port}/hello"],
-        capture_output=True,
-        check=False,
-    )
+    url = f"http://{address}:{port}/hello"
+    argv = ["nsenter", f"--net={namespace}", "curl", "-s", "--max-time", "3", url]
+    done = subprocess.run(argv, capture_output=True, check=False)
     return done.stdout
 
 
