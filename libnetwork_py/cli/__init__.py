@@ -1,8 +1,8 @@
 """``python -m libnetwork_py`` and ``libnetwork-py``: the public API from a shell. It decides nothing.
 
 Division of labour: `parser` says which commands and options there are, `arguments` what came of them; `networks`, `sandboxes`,
-`plugins` and `machine` each call the API and hand the result on; `output` writes results as tables for people or as JSON, and errors; `main`
-ties them together and turns an error's category into an exit status.
+`plugins` and `machine` each call the API and hand the result on; `output` writes results as tables for people or as JSON, and errors;
+`main` ties them together and turns an error's category into an exit status.
 
 May import: controller, types, errors.
 """
