@@ -17,7 +17,7 @@ May import: controller, drivers, kernel.api, store, testing.fake_kernel, errors,
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -32,6 +32,7 @@ from ..facts import NamespaceFacts
 from ..kernel.api import Kernel
 from ..network import Network
 from ..sandbox import Sandbox
+from ..store.api import Write
 from ..store.codec import decode, encode, key_of
 from ..store.memory import MemoryStore
 from .fake_kernel import FakeKernel
@@ -223,7 +224,7 @@ class DriverContract:
     def test_what_fails_is_undone(self, lab: Lab) -> None:
         """Where the operation fails at its very end, host and records are as they were, and it succeeds the next time."""
         before = lab.seen()
-        lab.store.commit = _refusing(lab.store.commit, 2)  # type: ignore[method-assign]  # the journal is written, the outcome is not
+        lab.store.commit = _refusing(lab.store.commit)  # type: ignore[method-assign]  # the intent is written, the outcome is not
         with pytest.raises(Unavailable), lab.controller.batch():
             lab.connected()
         assert lab.seen() == before
@@ -253,7 +254,8 @@ class DriverContract:
         if not isinstance(kernel, FakeKernel):
             pytest.skip("only in the kernel in memory is anything removed by somebody else")
         lab.connected()
-        for word in sorted(kernel.state(), key=lambda each: each.key):
+        described = dict.fromkeys(word for words in lab.descriptions() for word in words)
+        for word in described:
             if word in kernel.state() and word.key[0] != "sysctl":
                 kernel.disturb(remove=[word])
                 assert lab.controller.reconcile(repair=True)
@@ -281,14 +283,15 @@ def _stable(host: NamespaceFacts) -> tuple[object, ...]:
     return {(name, link.kind, link.master) for name, link in host.links.items()}, addresses, routes
 
 
-def _refusing(commit: Callable[..., int], number: int) -> Callable[..., int]:
-    left = [number]
+def _refusing(commit: Callable[..., int]) -> Callable[..., int]:
+    """Return a commit that refuses the first outcome: what writes an endpoint's record."""
+    left = [True]
 
-    def refuse(*args: Any) -> int:
-        left[0] -= 1
-        if left[0] == 0:
+    def refuse(writes: Sequence[Write], *events: Any) -> int:
+        if left and any(each.key.startswith("endpoint/") for each in writes):
+            left.clear()
             raise Unavailable("no space left on the device", code="store_full")
-        return commit(*args)
+        return commit(writes, *events)
 
     return refuse
 
