@@ -29,6 +29,9 @@ __all__ = [
 VXLAN_PORT = 4789
 """The UDP port that IANA gave VXLAN (RFC 7348, section 8)."""
 
+NAMESPACES = "/run/netns"
+"""Where named namespaces are bound."""
+
 HOST = ""
 """The namespace that plays the host, whatever its path."""
 
@@ -139,7 +142,8 @@ class Vxlan:
     """A VXLAN device (RFC 7348) in ``namespace``, up, a port of the bridge ``master`` there; its packets go through the host's namespace.
 
     It knows what it is told by `Forwarding` and `Neighbour` and nothing else: it learns nothing, and what is for nobody it knows is
-    dropped, not flooded. ``proxy``: it answers ARP requests and neighbour solicitations itself. It never gets an IPv6 address.
+    dropped, not flooded; nothing passes from one tunnel to another. ``proxy``: it answers ARP requests and neighbour solicitations itself.
+    It never gets an IPv6 address.
 
     Args:
         vni: Number of the segment, 24 bits.

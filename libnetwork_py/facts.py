@@ -366,6 +366,7 @@ def _tunnel_wanted(word: Vxlan, link: LinkFact) -> Iterator[tuple[str, object, o
     if word.master:
         yield "learning", link.learning, False
         yield "flood", link.flood, False
+        yield "isolated", link.isolated, True
 
 
 def tunnel_of(word: Vxlan) -> TunnelFact:

@@ -33,6 +33,10 @@ BRIDGE_TRUSTED_HOST_INTERFACES: Final = f"{PREFIX}.bridge.trusted_host_interface
 BRIDGE_HOST_BINDING_IPV4: Final = f"{PREFIX}.bridge.host_binding_ipv4"
 BRIDGE_DEFAULT: Final = f"{PREFIX}.bridge.default_bridge"
 
+OVERLAY_VXLAN_IDS: Final = f"{PREFIX}.driver.overlay.vxlanid_list"
+OVERLAY_PORT: Final = f"{PREFIX}.driver.overlay.port"
+OVERLAY_ENCRYPTED: Final = "encrypted"
+
 DEFAULT_GATEWAY_IPV4: Final = "DefaultGatewayIPv4"
 DEFAULT_GATEWAY_IPV6: Final = "DefaultGatewayIPv6"
 """Names of auxiliary addresses that are handed to sandboxes as their gateway instead of the network's own address."""

@@ -234,7 +234,7 @@ def _make_vxlan(word: Vxlan, shell: _Shell) -> Iterator[str]:
     yield shell.ip(HOST, "link", "add", word.name, *_common(word), *place, "type", "vxlan", *tunnel)
     yield set_it(*(["master", word.master] if word.master else []), "addrgenmode", "none")
     if word.master:
-        yield set_it("type", "bridge_slave", "learning", "off", "flood", "off")
+        yield set_it("type", "bridge_slave", "learning", "off", "flood", "off", "isolated", "on")
     yield set_it("up")
 
 

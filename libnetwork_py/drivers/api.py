@@ -72,7 +72,7 @@ class Capability:
     vni: bool = False
 
 
-@frozen
+@frozen(cache_hash=True)  # there are thousands of them, and each is looked up at every change
 class Peer:
     """An endpoint of a network of global scope that is joined to a sandbox on another host.
 

@@ -63,15 +63,16 @@ def vxlan(word: Vxlan, namespace: int, master: int) -> bytes:
 
 
 def vxlan_port(word: Vxlan, master: int, ipv6: bool) -> list[bytes]:
-    """Give a VXLAN device that exists its bridge; then, as a port, let it learn nothing and get nothing for unknown stations.
+    """Give a VXLAN device that exists its bridge, and no way there but to the stations it is told of.
 
-    It goes up last: it would get a link-local address before it is told to do without.
+    As a port it learns nothing, gets nothing for unknown stations, and passes nothing on to another tunnel. It goes up last: it would get
+    a link-local address before it is told to do without.
     """
     name: Attributes = [("IFLA_IFNAME", word.name)]
     size: Attributes = [("IFLA_MTU", word.mtu)] if word.mtu else []
     settings = port_attributes(ipv6 and not 0 < word.mtu < MTU_MIN_IPV6, False, False, False)
     if master:
-        data = {"attrs": [("IFLA_BRPORT_LEARNING", 0), ("IFLA_BRPORT_UNICAST_FLOOD", 0)]}
+        data = {"attrs": [("IFLA_BRPORT_LEARNING", 0), ("IFLA_BRPORT_UNICAST_FLOOD", 0), ("IFLA_BRPORT_ISOLATED", 1)]}
         info = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data)]
         settings.append(("IFLA_LINKINFO", {"attrs": info}))
     first = link(RTM_NEWLINK, 0, [*name, ("IFLA_MASTER", master), *size])

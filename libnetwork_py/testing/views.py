@@ -47,7 +47,7 @@ def link_fact(word: Link, index: int) -> LinkFact:
         port = not word.master
         return LinkFact(
             word.name, index, "vxlan", mac, mtu, up=True, group=word.group,
-            master=word.master, learning=port, flood=port, tunnel=tunnel_of(word),
+            master=word.master, isolated=not port, learning=port, flood=port, tunnel=tunnel_of(word),
         )  # fmt: skip
     return LinkFact(
         word.name, index, "veth", mac, mtu, up=not word.down, group=word.group,

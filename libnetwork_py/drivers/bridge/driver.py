@@ -1,12 +1,11 @@
 """Links, addresses and sysctls of a bridge network and of an endpoint on it.
 
-May import: drivers.api, drivers.bridge (checks, leaves, options, relays), firewall, desired, facts, network, endpoint,
- sandbox, types, errors.
+May import: drivers.api, drivers.macs, drivers.bridge (checks, leaves, options, relays), firewall, desired, facts, network, endpoint,
+sandbox, types, errors.
 """
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -20,6 +19,7 @@ from ...network import NetworkRecord, Subnet
 from ...sandbox import SandboxRecord
 from ...types import FAMILIES, INTERFACE_NAME_MAX, Family, IPAddress, IPNetwork, MacAddress
 from ..api import Attachment, Capability, Context, Driver, Option, Surroundings
+from ..macs import derived_mac, hashed_mac
 from ..options import Options
 from .checks import ADDRESSES, ADOPTED, DEFAULT_GATEWAYS, MTU, SETTING, adoption, check, flagged
 from .leaves import Sizes, bridge_of, group_bits, leaf_words
@@ -156,20 +156,8 @@ def group(network: NetworkRecord) -> int:
     return GROUP_MARK | group_bits(network)
 
 
-def derived_mac(endpoint: EndpointRecord) -> MacAddress:
-    """Return 02:42 and the octets of the IPv4 address, so that an address moves with its MAC; without one, from the id."""
-    for interface in endpoint.addresses:
-        if isinstance(interface, ipaddress.IPv4Interface):
-            return MacAddress(b"\x02\x42" + interface.ip.packed)
-    return _hashed_mac(endpoint.id)
-
-
 def _bridge_mac(network_id: str) -> MacAddress:
-    return _hashed_mac(f"bridge {network_id}")
-
-
-def _hashed_mac(text: str) -> MacAddress:
-    return MacAddress(b"\x02" + hashlib.blake2s(text.encode(), digest_size=5).digest())
+    return hashed_mac(f"bridge {network_id}")
 
 
 def _gateways(network: NetworkRecord, options: BridgeOptions) -> tuple[IPAddress, ...]:
