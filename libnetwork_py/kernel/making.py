@@ -71,6 +71,7 @@ class Maker(Effort):
                     self._moved(word)
             for path in list(self._waiting):
                 self._finish(path)
+            self._settle()
         finally:
             self.close()
 
@@ -111,6 +112,7 @@ class Maker(Effort):
         self._inner: dict[str, list[Inner]] = defaultdict(list)
         self._to_raise: dict[str, list[tuple[Word, str]]] = defaultdict(list)
         self._links_to_come: Counter[str] = Counter()
+        self._unsettled: dict[str, list[Veth]] = defaultdict(list)
         self._masters: set[tuple[str, str]] = set()
         for word in ordered:
             match word:
@@ -224,6 +226,7 @@ class Maker(Effort):
         if not self._send(outer, [(word, message)]):
             return  # the name may be somebody else's link: no second message to it
         self._to_raise[inner.path].append((word, word.peer_name))
+        self._unsettled[outer.path].append(word)
         settings = messages.port(word, has_ipv6())
         if settings is not None:
             self._send(outer, [(word, settings)])
@@ -231,6 +234,13 @@ class Maker(Effort):
             self._send(outer, [(word, messages.pull(word.name))])
         if word.peer_master:
             self._send(inner, [(word, messages.join(word.peer_name, self.index(inner, word, word.peer_master)))])
+
+    def _settle(self) -> None:
+        """Have the pairs carry packets when this returns: the kernel would otherwise see to it in its own time."""
+        for path, words in self._unsettled.items():
+            if path not in self._broken:
+                transport = self.stack(path).transport
+                self.send(transport, [(word, messages.settle(word.name)) for word in words], "make", messages.GONE)
 
     def _finish(self, path: str) -> None:
         """Configure a namespace whose links are all there, in one send, and let go of it."""

@@ -229,6 +229,23 @@ def _up_template() -> Template:
     return Template(lambda index: link(RTM_NEWLINK, 0, [], up=True, index=index), index="u32")
 
 
+def settle(name: str) -> bytearray:
+    """Ask about one link, whose answer nobody reads: the kernel first does what it put off when the link's other end went up.
+
+    Until then the link sends nothing and its bridge sends nothing to it (``linkwatch_sync_dev`` in ``rtnl_getlink``, since Linux 6.8).
+    """
+    return _settle_template().fill(name.encode())
+
+
+@functools.cache
+def _settle_template() -> Template:
+    def encode(name: str) -> bytes:
+        attributes: Attributes = [("IFLA_IFNAME", padded(name)), ("IFLA_EXT_MASK", _RTEXT_FILTER_SKIP_STATS)]
+        return link(RTM_GETLINK, 0, attributes)
+
+    return Template(encode, name="name")
+
+
 def delete_link(name: str) -> bytearray:
     """Delete one link (a network of 300 devices: 25 ms, whoever asks; see `regroup` for many)."""
     return _delete_template().fill(name.encode())
