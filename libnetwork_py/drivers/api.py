@@ -60,6 +60,8 @@ class Capability:
         reserves_ports: The library finds free host ports and keeps them for the published ones; else the driver sees to that itself.
         host_only: Its endpoints join the host's own sandbox and no other.
         singleton: At most one network of this driver per controller.
+        outlet: Its networks lead nowhere but to their own endpoints: the library gives a sandbox on one that is not internal an endpoint
+            on a local network besides, by which it reaches the outside and by which its ports are published.
         vni: Each subnet of its networks needs a number that no other of the cluster has, of 24 bits.
     """
 
@@ -70,6 +72,7 @@ class Capability:
     host_only: bool = False
     singleton: bool = False
     vni: bool = False
+    outlet: bool = False
 
 
 @frozen(cache_hash=True)  # there are thousands of them, and each is looked up at every change

@@ -21,6 +21,7 @@ from ..sandbox import Candidate, SandboxRecord, elect, order
 from ..types import Family, IPAddress, IPNetwork
 from .conditions import on_link
 from .handing import on_the_host
+from .outlets import PRIORITY, is_outlet
 from .routing import routes_of
 from .state import State
 
@@ -97,7 +98,7 @@ class Describer:
 
     def _attachments(self, sandbox: SandboxRecord) -> list[tuple[EndpointRecord, Attachment]]:
         """Return the drivers' part of every endpoint; those with ports are asked again when the way out is known."""
-        endpoints = self._state.in_sandbox(sandbox.id)
+        endpoints = self._published(self._state.in_sandbox(sandbox.id))
         joined = [(endpoint, self.attachment(endpoint, sandbox)) for endpoint in endpoints]
         if not any(endpoint.bindings for endpoint in endpoints):
             return joined
@@ -111,6 +112,24 @@ class Describer:
             (endpoint, self._ask(endpoint, sandbox, context) if endpoint.bindings else attachment)
             for endpoint, attachment in joined
         ]
+
+    def _published(self, endpoints: list[EndpointRecord]) -> list[EndpointRecord]:
+        """Return endpoints with their published ports where they are reached: those of networks without a way out, at the outlet."""
+        outlet = next((each for each in endpoints if each.priority == PRIORITY and is_outlet(each)), None)
+        if outlet is None:
+            return endpoints
+        others = {each.id for each in endpoints if each.bindings and self._leads_nowhere(each)}
+        moved = tuple(binding for each in endpoints if each.id in others for binding in each.bindings)
+        return [
+            evolve(each, bindings=()) if each.id in others
+            else evolve(each, bindings=(*each.bindings, *moved)) if each is outlet
+            else each
+            for each in endpoints
+        ]  # fmt: skip
+
+    def _leads_nowhere(self, endpoint: EndpointRecord) -> bool:
+        network = self._state.networks[endpoint.network_id]
+        return self._drivers.get(network.driver).capability.outlet
 
     def attachment(self, endpoint: EndpointRecord, sandbox: SandboxRecord) -> Attachment:
         """Return a driver's part of an endpoint in a sandbox, without what its published ports need."""

@@ -39,6 +39,7 @@ from . import conditions, routing
 from .engine import Engine
 from .handing import handover
 from .interfaces import interface_name
+from .outlets import Outlets, is_outlet
 from .state import Record
 from .survey import survey
 from .work import Work
@@ -55,6 +56,7 @@ class Endpoints:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.outlets: Outlets | None = None
         self._last: dict[str, dict[IPAddress, tuple[str, MacAddress]]] = {}
         """Addresses' last owners and where they had them, by network: an address at another MAC address is announced."""
 
@@ -175,6 +177,7 @@ class Endpoints:
         self._forget(endpoint, work)
         self._engine.addressing.give_back_endpoint(network, endpoint, work)
         work.delete(endpoint)
+        self._settle(endpoint, work)
 
     # Join and leave
 
@@ -206,7 +209,14 @@ class Endpoints:
         self._check_link(joined, sandbox)
         self._announce(joined, sandbox, work)
         routing.check_sandbox(sandbox.id, state)
+        self._settle(joined, work)
         return joined
+
+    def _settle(self, endpoint: EndpointRecord, work: Work) -> None:
+        """Give the endpoint's sandbox a way out, or take it away, now that the endpoint has come or gone."""
+        sandbox = self._engine.state.sandboxes.get(endpoint.sandbox_id or "")
+        if sandbox is not None and self.outlets is not None and not is_outlet(endpoint):
+            self.outlets.settle(sandbox, work)
 
     def leave(self, endpoint_id: str) -> None:
         """Take an endpoint out of its sandbox."""
@@ -221,6 +231,7 @@ class Endpoints:
                     endpoint, sandbox_id=None, ifname="", bindings=(), priority=0, segment=0, decided=EMPTY, external=""
                 )
             )
+            self._settle(endpoint, work)
 
     # Ports
 

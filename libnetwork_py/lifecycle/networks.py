@@ -25,6 +25,7 @@ from .addressing import AddressPlan, with_subnets
 from .endpoints import Endpoints
 from .engine import Engine
 from .inspection import inspect_network
+from .outlets import Outlets
 from .survey import survey
 from .work import Work
 
@@ -40,6 +41,7 @@ class Networks:
     def __init__(self, engine: Engine, endpoints: Endpoints) -> None:
         self._engine = engine
         self._endpoints = endpoints
+        endpoints.outlets = Outlets(engine, self.create, endpoints)
 
     def handle(self, record: NetworkRecord) -> Network:
         """Return the handle of a record."""

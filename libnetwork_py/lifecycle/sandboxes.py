@@ -178,7 +178,8 @@ class Sandboxes:
     def remove(self, record: SandboxRecord, work: Work) -> None:
         """Delete a sandbox with its endpoints as a step of an operation."""
         for endpoint in self._engine.state.in_sandbox(record.id):
-            self._endpoints.remove(endpoint, work)
+            if endpoint.id in self._engine.state.endpoints:  # its way out goes with the last that needs it
+                self._endpoints.remove(endpoint, work)
         work.delete(record)
 
     # Connect and disconnect

@@ -33,7 +33,7 @@ MTU = "overlay.mtu"
 class OverlayDriver(Driver):
     """One network across the hosts of a cluster; what its sandboxes send to each other goes through VXLAN tunnels."""
 
-    capability = Capability(scope="global", ports=True, vni=True)
+    capability = Capability(scope="global", ports=True, vni=True, outlet=True)
     options: Sequence[Option] = OPTIONS
 
     # Checks
