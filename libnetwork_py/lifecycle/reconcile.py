@@ -6,15 +6,29 @@ May import: lifecycle, kernel.api, desired, facts, render, types, errors.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 from attrs import frozen
 
-from ..desired import HOST, Change, Description, Element, Namespace, Table, Veth, Word
+from ..desired import (
+    HOST,
+    Change,
+    Description,
+    Element,
+    Forwarding,
+    Key,
+    Namespace,
+    Neighbour,
+    Table,
+    Veth,
+    Vxlan,
+    Word,
+)
 from ..display import Displayed
 from ..errors import LibnetworkError
 from ..facts import Difference, Facts, compare
 from ..render import make_lines
+from ..types import MacAddress
 from . import events
 from .engine import Engine
 from .state import State
@@ -85,7 +99,7 @@ def reconcile(engine: Engine, *, repair: bool) -> Report:
     with engine.exclusive() as state:
         description = describe_all(engine, state)
         adopted = {each.key for each in state.sandboxes.values() if not each.owned}
-        facts = engine.env.kernel.facts(_namespaces(state), words=[*description, engine.env.table])
+        facts = engine.env.kernel.facts(_namespaces(state, description), words=[*description, engine.env.table])
         difference = compare(description, facts)
         lost = {key for key in adopted if key != HOST and key not in facts.namespaces}
         foreign = _lasting(engine, description, tuple(_foreign(engine, description, facts)))
@@ -106,8 +120,11 @@ def describe_all(engine: Engine, state: State) -> Description:
     return tuple(words)
 
 
-def _namespaces(state: State) -> list[str]:
-    return list(dict.fromkeys(each.key for each in state.sandboxes.values() if each.key != HOST))
+def _namespaces(state: State, description: Iterable[Word]) -> list[str]:
+    """The sandboxes', and those that drivers make for themselves."""
+    paths = [each.key for each in state.sandboxes.values()]
+    paths += [word.path for word in description if isinstance(word, Namespace)]
+    return [path for path in dict.fromkeys(paths) if path != HOST]
 
 
 def _in(word: Word) -> set[str]:
@@ -131,7 +148,7 @@ def _repair(
         engine.env.kernel.enforce(Change(remove=remove, make=tuple(make), why="reconcile"))
     except ExceptionGroup as group:
         text = "; ".join(map(str, group.exceptions))
-        after = engine.env.kernel.facts(_namespaces(engine.state), words=[*make, engine.env.table])
+        after = engine.env.kernel.facts(_namespaces(engine.state, make), words=[*make, engine.env.table])
         left = compare(make, after)
         errors |= dict.fromkeys((*left.missing, *(word for word, _ in left.changed)), text)
     return errors
@@ -179,6 +196,7 @@ def _foreign(engine: Engine, description: Description, facts: Facts) -> Iterator
             element = Element(HOST, engine.env.table.name, decl, fields, value)  # type: ignore[arg-type]  # as the snapshot decodes
             if element.key not in described:
                 yield element, "is in our table and in no record"
+    yield from _foreign_entries(description, described, facts)
     groups = {word.group: word for word in description if isinstance(word, Veth) and word.group}
     for link in facts.host.links.values():
         if link.kind == "veth" and link.group in groups and ("link", HOST, link.name) not in described:
@@ -187,6 +205,27 @@ def _foreign(engine: Engine, description: Description, facts: Facts) -> Iterator
                 Veth(HOST, link.name, HOST, "", like.peer_mac, group=link.group),
                 "is in a network's group and in no record",
             )
+
+
+def _foreign_entries(description: Description, described: Container[Key], facts: Facts) -> Iterator[tuple[Word, str]]:
+    """What tunnels of ours were told by somebody else: packets for another host would leave for it."""
+    for tunnel in [word for word in description if isinstance(word, Vxlan)]:
+        inside, found = facts.namespaces.get(tunnel.namespace), list[Word]()
+        if inside is None:
+            continue
+        found += [
+            Neighbour(tunnel.namespace, link, address, MacAddress(mac))
+            for (link, address), mac in inside.neighbours.items()
+            if link == tunnel.name and mac
+        ]
+        found += [
+            Forwarding(tunnel.namespace, link, MacAddress(mac), vtep)
+            for (link, mac), vtep in inside.forwarding.items()
+            if link == tunnel.name and vtep is not None
+        ]
+        yield from (
+            (word, "is told to a tunnel of ours and in no record") for word in found if word.key not in described
+        )
 
 
 def _announce(engine: Engine, findings: tuple[Finding, ...]) -> None:
