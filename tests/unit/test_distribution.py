@@ -10,7 +10,7 @@ import pytest
 import libnetwork_py
 
 GROUPS = {
-    "libnetwork_py.drivers": {"bridge", "host", "null"},
+    "libnetwork_py.drivers": {"bridge", "host", "null", "overlay"},
     "libnetwork_py.ipam": {"default", "null"},
     "libnetwork_py.stores": {"etcd", "memory"},
 }
