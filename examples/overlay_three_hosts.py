@@ -1,0 +1,119 @@
+"""Three hosts in one machine, each a process with a network stack of its own; one network across them, kept in a real etcd.
+
+One host is killed. Its packets go on until its lease is over; then its address is somebody else's.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from libnetwork_py import NetworkController
+from libnetwork_py.errors import LibnetworkError
+
+LEASE = 2.0
+ETCD = shutil.which("etcd", path=f"{Path(__file__).parents[1]}/build/engines/usr/bin:/usr/bin:/usr/local/bin")
+
+
+def host(path: str, state: Path, cluster: str, orders: Connection) -> None:
+    """What runs on each host: a controller that connects sandboxes to the network "shop" as it is told."""
+    with NetworkController(state, host=path, cluster=cluster, config={"lease_ttl": LEASE}) as controller:
+        for name, addresses in iter(orders.recv, None):
+            try:
+                known = [each.name for each in controller.networks()]
+                shop = (
+                    controller.network("shop")
+                    if name != "web" or "shop" in known
+                    else controller.create_network("shop", "overlay")
+                )
+                orders.send(str(controller.create_sandbox(name).connect(shop, addresses=addresses).addresses[0]))
+            except LibnetworkError as error:
+                orders.send(f"refused: {error}")
+                controller.sandbox(name).delete()
+        for sandbox in controller.sandboxes():
+            sandbox.delete()
+        controller.prune()
+
+
+class Host:
+    """A machine on the underlay and the process on it."""
+
+    def __init__(self, machine: NetworkController, number: int, directory: Path, cluster: str) -> None:
+        place = machine.create_sandbox(f"host{number}")
+        place.connect(machine.network("underlay"))
+        self.arguments = place.key, directory / f"host{number}", cluster
+        self.start()
+
+    def start(self) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.orders, orders = spawn.Pipe()
+        self.process = spawn.Process(target=host, args=(*self.arguments, orders))
+        self.process.start()
+
+    def connect(self, name: str, *addresses: str) -> str:
+        self.orders.send((name, addresses))
+        return str(self.orders.recv())
+
+    def stop(self) -> None:
+        self.orders.send(None)
+        self.process.join()
+
+
+def ping(sandbox: str, target: str) -> bool:
+    """Send a packet from a sandbox, which is a named namespace like any other."""
+    argv = ["ip", "netns", "exec", sandbox, "ping", "-c1", "-W1", target]
+    return subprocess.run(argv, check=False, capture_output=True).returncode == 0
+
+
+def show(machine: NetworkController, directory: Path, cluster: str) -> None:
+    """Do what the first lines of this file say."""
+    one, two, three = (Host(machine, number, directory, cluster) for number in (1, 2, 3))
+    print("web is on host 1 at", one.connect("web"))
+    print("api is on host 2 at", api := two.connect("api"))
+    print("db is on host 3 at", three.connect("db"))
+    print("web reaches api:", ping("web", api), "and by name:", ping("web", "api"))
+    print("killing host 2")
+    two.process.kill()
+    killed = time.monotonic()
+    print("its packets go on:", ping("web", api))
+    print("host 3 asks for its address:", three.connect("api2", api)[:60])
+    while (got := three.connect("api2", api)).startswith("refused"):
+        time.sleep(0.1)
+    print(
+        f"after {time.monotonic() - killed:.1f} s host 3 has it: {got == api}; web reaches it there: {ping('web', api)}"
+    )
+    two.start()
+    print("host 2 is back, and connects at", back := two.connect("api3"), "- reached:", ping("web", back))
+    for each in (three, two, one):
+        each.stop()
+
+
+def main() -> None:
+    """Build the underlay and the store on it."""
+    if ETCD is None:
+        sys.exit("this needs etcd: apt install etcd-server")
+    with tempfile.TemporaryDirectory() as directory, NetworkController.temporary() as machine:
+        store = machine.create_sandbox("store")
+        address = store.connect(machine.create_network("underlay")).addresses[0]
+        where = f"http://{address}:2379"
+        options = ["--data-dir", f"{directory}/etcd", "--log-level=error", "--listen-peer-urls=http://127.0.0.1:2380"]
+        options += [f"--listen-client-urls={where}", f"--advertise-client-urls={where}"]
+        server = store.popen(
+            [ETCD, *options, f"--listen-client-urls={where}", f"--advertise-client-urls={where}"],
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            show(machine, Path(directory), where.replace("http", "etcd"))
+        finally:
+            server.kill()
+            server.wait()
+
+
+if __name__ == "__main__":
+    main()
