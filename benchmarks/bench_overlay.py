@@ -379,8 +379,8 @@ def scale(hosts: int, endpoints: int, networks: int) -> None:
 
 
 def _simulated(number: int, cluster: str) -> NetworkController:
-    uplink = f"10.{100 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
-    kernel = FakeKernel(host_links=["ens3"], host_addresses={"ens3": f"{uplink}/8"})
+    uplink = f"192.168.{number >> 8 & 255}.{number & 255}"
+    kernel = FakeKernel(host_links=["ens3"], host_addresses={"ens3": f"{uplink}/16"})
     config = {"advertise": uplink, "lease_ttl": 600}
     return NetworkController.over(MemoryStore(), kernel, cluster=cluster, config=config)
 
