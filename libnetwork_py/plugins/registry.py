@@ -8,6 +8,8 @@ May import: errors.
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from collections.abc import Collection
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, Protocol, TypeVar, cast
@@ -125,7 +127,7 @@ class Registry(Generic[T]):
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         if self._found is None:
-            self._found = {entry_point.name: entry_point for entry_point in entry_points(group=self._group)}
+            self._found = {entry_point.name: entry_point for entry_point in _installed(self._group)}
         return self._found
 
     def _load(self, entry_point: EntryPoint) -> T:
@@ -161,6 +163,28 @@ class Registry(Generic[T]):
             f"no {self._kind} {name!r}{hint}: installed are {', '.join(self.names())}; others come with the packages that provide them",
             code=f"unknown_{self._kind.lower().replace(' ', '_')}", name=name, installed=self.names(),
         )  # fmt: skip
+
+
+_seen: dict[tuple[object, ...], tuple[EntryPoint, ...]] = {}
+_SEEN_MAX = 32
+
+
+def _installed(group: str) -> tuple[EntryPoint, ...]:
+    """Return a group's entry points. All distributions are read for it (10 ms for a hundred), so again only after an installation."""
+    key = (entry_points, group, *((place, _modified(place)) for place in sys.path))
+    if key not in _seen:
+        if len(_seen) >= _SEEN_MAX:
+            _seen.clear()
+        _seen[key] = tuple(entry_points(group=group))
+    return _seen[key]
+
+
+def _modified(place: str) -> int:
+    """Return when something was last put into or taken out of a directory; 0 where there is none."""
+    try:
+        return os.stat(place or ".").st_mtime_ns  # noqa: PTH116 (one for each entry of ``sys.path``)
+    except OSError:
+        return 0
 
 
 def _members(contract: type[object]) -> list[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import distribution, entry_points
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
 import libnetwork_py
+from libnetwork_py.plugins.registry import Registry
 
 GROUPS = {
     "libnetwork_py.drivers": {"bridge", "host", "null", "overlay"},
@@ -40,3 +43,15 @@ def test_built_ins_are_entry_points_that_load(group: str) -> None:
     ]
     assert {each.name for each in ours} == GROUPS[group]
     assert all(callable(each.load()) for each in ours)
+
+
+def test_what_is_installed_later_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package installed while the program runs is found by the next registry, and so by the next controller."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for number in (1, 2):
+        info = tmp_path / f"extra{number}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: extra{number}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[tests.later]\nplug{number} = builtins:object\n")
+        os.utime(tmp_path, ns=(number, number))  # two changes within a tick of the file system's clock
+        assert len(Registry("tests.later", "thing", object).names()) == number
