@@ -138,6 +138,7 @@ def tables_of(scene: Scene) -> Iterator[Table]:
         "addresses",
         "MAC",
         "ports",
+        "condition",
         "received",
         "sent",
         "dropped",
@@ -160,7 +161,7 @@ def _endpoint_row(endpoint: EndpointRecord, names: Mapping[str, str], scene: Sce
     )
     return (
         endpoint.name, endpoint.state, names.get(endpoint.network_id, ""), names.get(endpoint.sandbox_id or "", ""),
-        endpoint.ifname, _listed(endpoint.addresses), str(endpoint.mac or ""), "\n".join(wording.ports(endpoint)), *counted,
+        endpoint.ifname, _listed(endpoint.addresses), str(endpoint.mac or ""), "\n".join(wording.ports(endpoint)), str(endpoint.condition or ""), *counted,
     )  # fmt: skip
 
 

@@ -14,6 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
+from attrs import evolve
+
 from ..endpoint import EndpointRecord
 from ..network import NetworkRecord
 from ..scene import Scene
@@ -193,7 +195,7 @@ class _Plan:
                 if bar is not None:
                     x = box.socket(network_id)
                     ends = [each for each in self._ends[network_id] if box.id in {each.sandbox_id, each.id}]
-                    state = "joined" if box.kind != "endpoint" else "free"
+                    state = "free" if box.kind == "endpoint" else _state(ends)
                     tip = "; ".join(tip_of(each) for each in ends)
                     yield Wire((x, bar.y + BAR_HEIGHT), (x, box.y), bar.colour, state, tip=tip)
 
@@ -201,27 +203,25 @@ class _Plan:
         """Cables."""
         named = len(self._cables) <= CABLES_NAMED
         for cable, one, other in self._pairs():
-            record = self._cables[cable]
+            record, state = self._cables[cable], _state(self._ends[cable])
             label, tip = record.name if named else "", "; ".join(tip_of(each) for each in self._ends[cable][:2])
             colour = self._colours[cable]
             if one.tier != other.tier:
                 upper, lower = (one, other) if one.tier < other.tier else (other, one)
                 start = upper.socket(cable), upper.y + upper.height
-                yield Wire(start, (lower.socket(cable), lower.y), colour, "joined", label, tip)
+                yield Wire(start, (lower.socket(cable), lower.y), colour, state, label, tip)
             else:
                 left, right = sorted((one, other), key=lambda box: box.x)
-                yield self._sideways(left, right, colour, label, tip)
+                yield self._sideways(left, right, Wire((0, 0), (0, 0), colour, state, label, tip))
 
-    def _sideways(self, left: Box, right: Box, colour: int, label: str, tip: str) -> Wire:
+    def _sideways(self, left: Box, right: Box, wire: Wire) -> Wire:
         row = self._rows[left.tier]
         if row.index(right) - row.index(left) == 1:
             y = min(left.y + left.height, right.y + right.height) - 12
-            return Wire((left.x + left.width, y), (right.x, y), colour, "joined", "", tip)
-        bottom = max(box.y + box.height for box in row)
-        return Wire(
-            (left.middle, left.y + left.height), (right.middle, right.y + right.height), colour, "joined", label, tip,
-            bend=bottom + 26 - left.y - left.height,
-        )  # fmt: skip
+            return evolve(wire, start=(left.x + left.width, y), end=(right.x, y), label="")
+        low = max(box.y + box.height for box in row) + 26 - left.y - left.height
+        ends = (left.middle, left.y + left.height), (right.middle, right.y + right.height)
+        return evolve(wire, start=ends[0], end=ends[1], bend=low)
 
     def _ways_out(self, outside: float) -> Iterable[Wire]:
         taken: set[int] = set()
@@ -263,6 +263,11 @@ def _lanes(bars: Iterable[Bar]) -> int:
         bar.lane = lanes.index(free)
         free.append(bar)
     return len(lanes)
+
+
+def _state(ends: Iterable[EndpointRecord]) -> str:
+    """How the wire of endpoints is drawn: ``down`` where a cable is pulled."""
+    return "down" if any(each.condition and each.condition.down for each in ends) else "joined"
 
 
 def _apart(one: Bar, other: Bar) -> bool:

@@ -1,6 +1,6 @@
 """What is drawn: boxes, bars, wires, and how many boxes. `layout` gives them their places.
 
-May import: wording, scene, network, endpoint, sandbox.
+May import: wording, scene, condition, network, endpoint, sandbox.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
+from ..condition import Condition
 from ..endpoint import EndpointRecord
 from ..network import NetworkRecord
 from ..sandbox import SandboxRecord
@@ -133,6 +134,7 @@ def _box(sandbox: SandboxRecord, joined: Sequence[EndpointRecord], scene: Scene)
         first, *more = [str(each.ip) for each in endpoint.addresses] or [""]
         lines.append(("address", f"{endpoint.ifname} {first}".strip()))
         lines += [("address", f"{'':{len(endpoint.ifname)}} {each}") for each in more]
+        lines += _condition(endpoint)
         if endpoint.id in scene.counters:
             lines.append(("quiet", wording.traffic(scene.counters[endpoint.id])))
         lines += [("port", each) for each in wording.ports(endpoint)]
@@ -144,6 +146,20 @@ def _box(sandbox: SandboxRecord, joined: Sequence[EndpointRecord], scene: Scene)
     return Box(
         sandbox.id, sandbox.name, lines, kind, int(tier) if tier.isdecimal() and len(tier) < 4 else -1, wires, tip=tip
     )
+
+
+def _condition(endpoint: EndpointRecord) -> Iterable[tuple[str, str]]:
+    """What its link is like, where that is not as it comes."""
+    condition = endpoint.condition
+    if condition is None:
+        return
+    shape = evolve(condition, down=False, apart=())
+    if shape != Condition(netem=shape.netem):
+        yield "condition", str(shape)
+    if condition.down:
+        yield "alarm", "cable pulled"
+    if condition.apart:
+        yield "alarm", f"apart from {len(condition.apart)} address{'es' if len(condition.apart) > 1 else ''}"
 
 
 def measure(box: Box) -> None:

@@ -31,5 +31,6 @@ def _lines(scene: Scene) -> Iterator[str]:
 def _endpoint(endpoint: EndpointRecord, names: dict[str, str], scene: Scene) -> str:
     where = names.get(endpoint.sandbox_id or "", f"endpoint {endpoint.name}, not joined")
     counters = scene.counters.get(endpoint.id)
-    parts = [where, endpoint.ifname, *(str(each) for each in endpoint.addresses), *wording.ports(endpoint)]
+    condition = f"[{endpoint.condition}]" if endpoint.condition else ""
+    parts = [where, endpoint.ifname, condition, *(str(each) for each in endpoint.addresses), *wording.ports(endpoint)]
     return "  ".join(filter(None, [*parts, wording.traffic(counters) if counters else ""]))

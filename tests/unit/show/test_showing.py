@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from libnetwork_py import InvalidParameter, NetworkController, NotFound
+from libnetwork_py import InvalidParameter, NetworkController, NotFound, experiments
 from libnetwork_py.lifecycle.survey import survey
 from libnetwork_py.scene import Scene
 from libnetwork_py.show import Drawing, bundle
@@ -106,6 +106,19 @@ def test_a_network_between_two_routers_is_a_cable() -> None:
     assert len(layout.wires) == 2
     assert heights["top"] < heights["left"] == heights["right"]
     assert {"router", "to-left", "to-right"} <= set(said)
+
+
+def test_a_links_condition_is_seen(lab: NetworkController) -> None:
+    """Rate and loss, a pulled cable and a partition are said in the box, in the outline and in the table; the wire is dashed."""
+    web, client = lab.sandbox("web"), lab.sandbox("client")
+    web.endpoints()[0].shape(rate="10mbit", delay="20ms")
+    experiments.partition([web], [client])
+    experiments.pull(client)
+    drawing = lab.draw()
+    assert {"10 Mbit/s, 20 ms", "cable pulled", "apart from 1 address"} <= set(words(drawing.svg))
+    assert "[down, apart from 2]" in str(drawing)
+    assert 'stroke-dasharray="2 4"' in drawing.svg
+    assert "10 Mbit/s" in shown(lab)["text/html"]
 
 
 def test_hostile_text_is_only_text(lab: NetworkController) -> None:
