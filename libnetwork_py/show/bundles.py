@@ -161,7 +161,8 @@ def _endpoint_row(endpoint: EndpointRecord, names: Mapping[str, str], scene: Sce
     )
     return (
         endpoint.name, endpoint.state, names.get(endpoint.network_id, ""), names.get(endpoint.sandbox_id or "", ""),
-        endpoint.ifname, _listed(endpoint.addresses), str(endpoint.mac or ""), "\n".join(wording.ports(endpoint)), str(endpoint.condition or ""), *counted,
+        endpoint.ifname, _listed(endpoint.addresses), str(endpoint.mac or ""), "\n".join(wording.ports(endpoint)),
+        str(endpoint.condition or ""), *counted,
     )  # fmt: skip
 
 

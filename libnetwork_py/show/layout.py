@@ -182,8 +182,13 @@ class _Plan:
 
     def _slack(self, row: Sequence[Box]) -> float:
         """Room below a row for cables that bend under it, and for slanting ones to be told apart."""
-        count = sum(box.tier == row[0].tier for _, *ends in self._pairs() for box in ends[:1])
-        return 26.0 if count else 0.0
+        places = {box.id: number for number, box in enumerate(row)}
+        near = (
+            abs(places[one.id] - places[other.id])
+            for _, one, other in self._pairs()
+            if {one.id, other.id} <= places.keys()
+        )
+        return 26.0 if any(distance > 1 for distance in near) else 0.0
 
     # wires
 

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from .wording import safe
 
-_CELL = "text-align:left;vertical-align:top;padding:2px 10px;white-space:pre"
+_CELL = "text-align:left;vertical-align:top;padding:2px 10px;white-space:pre-wrap"
 ROWS_MAX = 200
 """Rows that are written out; how many more there are is said."""
 
@@ -59,5 +59,5 @@ def lines(caption: str, text: str) -> str:
     """Return preformatted text under a caption."""
     return (
         f'<div style="font-weight:600;padding:4px 0">{safe(caption)}</div>'
-        f'<pre style="margin:0;max-height:30em;overflow:auto;line-height:1.35">{safe(text)}</pre>'
+        f'<pre style="margin:0;max-height:30em;overflow:auto;font-size:12px;line-height:1.35">{safe(text)}</pre>'
     )

@@ -14,6 +14,8 @@ from ..facts import LinkStatistics
 from ..network import NetworkRecord
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_GAP = "\u00a0"
+"""Between a number and its unit: no line is broken there."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -26,9 +28,9 @@ def size(count: float) -> str:
     """Return a number of bytes with three digits and a decimal unit."""
     for unit in _UNITS[:-1]:
         if count < 1000:
-            return f"{count:.3g} {unit}" if unit != "B" else f"{count:.0f} B"
+            return f"{count:.3g}{_GAP}{unit}" if unit != "B" else f"{count:.0f}{_GAP}B"
         count /= 1000
-    return f"{count:.3g} {_UNITS[-1]}"
+    return f"{count:.3g}{_GAP}{_UNITS[-1]}"
 
 
 def traffic(counters: LinkStatistics) -> str:
