@@ -4,8 +4,9 @@ Division of labour: `api` is the contract, `checks` what every store checks alik
 only place that does, out of `forms`; `sqlite` is the embedded store over `database`, its file, and `memory` the one for examples and
 tests; `directory` makes and checks state directories; `filelock` is the lock between processes.
 
-What many hosts share is beside it: `cluster` is the contract of a cluster's store, and of its URL; `etcd` is one in an engine, `shared` the
-one in memory; `ring` goes from one server to the next, `feed` is the thread of a watch.
+What many hosts share is beside it: `cluster` is the contract of a cluster's store, and of its URL; `etcd`, `consul` and `zookeeper` (over
+`znodes`) are engines, `shared` is the one in memory; `ring` goes from one server to the next, `web` says what a failed request
+means, `feed` is the thread of a watch.
 
 May import: network, endpoint, sandbox, types, errors.
 """

@@ -5,7 +5,7 @@ watch that goes on where it was, are here (etcd3gw's own neither resumes nor say
 
 Revisions are etcd's own: one number for the whole engine, which every transaction that changes something raises by one.
 
-May import: store.api, store.checks, store.cluster, store.feed, store.ring, errors; etcd3gw.
+May import: store.api, store.checks, store.cluster, store.feed, store.ring, store.web, errors; etcd3gw.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import requests
 from etcd3gw.client import Etcd3Client
 from etcd3gw.exceptions import ConnectionFailedError, ConnectionTimeoutError, Etcd3Exception, InternalServerError
-from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
+from urllib3.exceptions import HTTPError
 
 from ..errors import Conflict, Forbidden, LibnetworkError, Unavailable
 from .api import Item, Write
@@ -28,6 +28,7 @@ from .checks import check_distinct, check_expected
 from .cluster import Check, ClusterUrl, Snapshot, Update, check_size, unreachable
 from .feed import Feed
 from .ring import Away, Ring
+from .web import refused
 
 PORT = 2379
 LIMIT = 128
@@ -149,7 +150,7 @@ class EtcdStore:
                 self._authenticate(member)
             return member.post(member.get_url(path), json=body)
         except _AWAY as error:
-            raise Away(error.detail_text or error, refused=_refused(error)) from error
+            raise Away(error.detail_text or error, refused=refused(error.__context__)) from error
         except (requests.RequestException, HTTPError, ValueError) as error:
             raise Away(error, refused=False) from error
         except Etcd3Exception as error:
@@ -282,17 +283,12 @@ def _results(response: requests.Response) -> Iterator[Mapping[str, Any]]:
 
 def _member(url: ClusterUrl, host: str, port: int) -> Etcd3Client:
     timeout = min(_ATTEMPT, url.timeout)
-    return Etcd3Client(
+    member = Etcd3Client(
         host, port, "https" if url.tls else "http", ca_cert=url.ca or None, cert_key=url.key or None,
         cert_cert=url.cert or None, timeout=timeout, api_path="/v3/",
     )  # fmt: skip
-
-
-def _refused(error: Etcd3Exception) -> bool:
-    """Whether the request never reached the member."""
-    cause = error.__context__
-    reason = cause.args[0] if cause is not None and cause.args else None
-    return isinstance(reason, MaxRetryError) and isinstance(reason.reason, NewConnectionError)
+    member.session.trust_env = False  # neither a proxy nor another authority of the environment's comes between
+    return member
 
 
 def _encoded(text: str) -> str:

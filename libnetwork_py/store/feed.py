@@ -24,10 +24,18 @@ class Feed:
     Args:
         follow: Puts updates with `put`; an error of ours means that the engine cannot be reached now.
         interrupt: Called at the end, to wake ``follow`` where it waits.
+        patience: Seconds to wait for the thread's end; one that cannot be woken ends when it wakes.
+
+    Attributes:
+        told: How many updates were put.
     """
 
-    def __init__(self, follow: Callable[[Feed], None], interrupt: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, follow: Callable[[Feed], None], interrupt: Callable[[], None] = lambda: None, patience: float = 5.0
+    ) -> None:
+        self.told = 0
         self._follow = follow
+        self._patience = patience
         self._interrupt = interrupt
         self._queue: queue.Queue[Update | None] = queue.Queue()
         self._over = threading.Event()
@@ -41,6 +49,7 @@ class Feed:
 
     def put(self, update: Update) -> None:
         """Hand an update to the reader."""
+        self.told += 1
         self._queue.put(update)
 
     def next(self, timeout: float) -> Update | None:
@@ -59,7 +68,7 @@ class Feed:
             self._queue.put(None)
             self._interrupt()
         if self._thread is not threading.current_thread():
-            self._thread.join(timeout=5)
+            self._thread.join(timeout=self._patience)
 
     def _run(self) -> None:
         pause = PAUSE[0]

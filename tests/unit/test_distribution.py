@@ -15,7 +15,7 @@ from libnetwork_py.plugins.registry import Registry
 GROUPS = {
     "libnetwork_py.drivers": {"bridge", "host", "null", "overlay"},
     "libnetwork_py.ipam": {"default", "null"},
-    "libnetwork_py.stores": {"etcd", "memory"},
+    "libnetwork_py.stores": {"consul", "etcd", "memory", "zookeeper"},
 }
 
 
