@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +12,10 @@ import pytest
 from attrs import evolve
 
 from libnetwork_py import NetworkController
-from libnetwork_py.desired import HOST, Bridge, Description, Route, Veth
+from libnetwork_py.desired import HOST, Bridge, Description, Neighbour, Veth
 from libnetwork_py.drivers.api import Attachment, Capability, Context, Driver, Surroundings
 from libnetwork_py.endpoint import EndpointRecord
+from libnetwork_py.errors import Conflict
 from libnetwork_py.lifecycle.cluster import Cluster
 from libnetwork_py.network import NetworkRecord
 from libnetwork_py.sandbox import SandboxRecord
@@ -27,7 +27,7 @@ PATIENCE = 10.0
 
 
 class Mesh(Driver):
-    """A network of global scope: a bridge, and a route over it for every address on another host."""
+    """A network of global scope: a bridge, and a neighbour on it for every address on another host."""
 
     capability = Capability(scope="global", vni=True)
 
@@ -44,12 +44,10 @@ class Mesh(Driver):
         return endpoint if endpoint.mac else evolve(endpoint, mac=MacAddress(b"\x02\x42" + first))
 
     def describe_network(self, network: NetworkRecord, context: Context) -> Description:
-        """Describe the bridge and the routes."""
+        """Describe the bridge and the neighbours."""
         link = f"br-{network.id[:10]}"
-        routes = [
-            Route(HOST, ipaddress.ip_network(address.ip), link) for peer in context.peers for address in peer.addresses
-        ]
-        return (Bridge(HOST, link, MacAddress("02:42:00:00:00:01")), *routes)
+        known = [Neighbour(HOST, link, address.ip, peer.mac) for peer in context.peers for address in peer.addresses]
+        return (Bridge(HOST, link, MacAddress("02:42:00:00:00:01")), *known)
 
     def describe_endpoint(
         self, network: NetworkRecord, endpoint: EndpointRecord, sandbox: SandboxRecord, context: Context
@@ -93,7 +91,7 @@ class Host:
     @property
     def routes(self) -> list[str]:
         """The addresses on other hosts that the kernel knows a way to."""
-        return sorted(str(word.destination.network_address) for word in self.kernel.state() if isinstance(word, Route))
+        return sorted(str(word.address) for word in self.kernel.state() if isinstance(word, Neighbour))
 
     def die(self) -> None:
         """End the controller without a word to anybody: its lease runs out."""
@@ -137,3 +135,28 @@ def documents(host: Host) -> Mapping[str, bytes]:
     """Return what the cluster's store has, by key."""
     snapshot = host.cluster._membership.call(lambda store: store.items())
     return {item.key: item.document for item in snapshot.items}
+
+
+def walk(url: str, ttl: float) -> None:
+    """Go through the life of a network on two hosts of an engine's cluster, and the death of one host."""
+    with hosts(2, url=url, ttl=ttl) as (first, second):
+        front = first.controller.create_network("front", "mesh")
+        first.controller.create_sandbox("a").connect(front)
+        network = second.controller.network("front")
+        second.controller.create_sandbox("b").connect(network)
+        until(lambda: (first.routes, second.routes) == (["10.0.0.3"], ["10.0.0.2"]))
+        with pytest.raises(Conflict):
+            second.controller.create_network("front", "mesh")
+        with pytest.raises(Conflict):
+            network.create_endpoint("c", addresses=["10.0.0.2"])
+        with pytest.raises(Conflict):
+            network.delete(force=True)
+        first.die()
+        until(lambda: second.routes == [], 20)
+        network.create_endpoint("c", addresses=["10.0.0.2"])
+        first.open()
+        until(lambda: not first.controller.sandbox("a").endpoints(), 20)
+        network.endpoint("c").delete()
+        network.delete(force=True)
+        until(lambda: not first.controller.networks())
+        assert {key.partition("/")[0] for key in documents(second)} == {"host", "pools"}

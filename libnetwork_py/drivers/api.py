@@ -113,7 +113,8 @@ class Context:
         gateways: Family → id of the endpoint that is the sandbox's way out; told to endpoints with published ports only.
         segments: The network's segments, other than the first, that endpoints are joined to; see `Driver.segment`.
         peers: The network's endpoints joined on other hosts, for a network of global scope. It is asked for on the hosts alone where one
-            of its endpoints is joined, and again whenever the peers change.
+            of its endpoints is joined, and again when the peers change; then it may be asked with those alone that have changed, as they
+            were and as they are, so a peer's words must depend on no other peer but one with the same MAC address.
         vtep: This host's own address in the underlay, where it has one.
         controller: The controller's id, for names of what several hosts of one machine must not both make.
     """

@@ -82,7 +82,7 @@ class Planner:
         for before, after in touched:
             if isinstance(before or after, EndpointRecord):
                 self._endpoint(before, after, networks, created, plan)
-            elif isinstance(before, SandboxRecord) and isinstance(after, SandboxRecord) and before.name != after.name:
+            elif isinstance(after, SandboxRecord) and isinstance(before, SandboxRecord) and _renamed(before, after):
                 for endpoint in self._state.in_sandbox(after.id):
                     self._endpoint(endpoint, endpoint, networks, created, plan)
         return plan
@@ -128,13 +128,14 @@ class Planner:
         if endpoint.host or network is None or not network.host:
             return
         if after is None:
-            plan.releases += self.release(self._keys(endpoint, network))
-        elif before is None or self._mirror.owner(endpoint_key(network.id, endpoint.name)) != self._mirror.host:
+            plan.releases += self.release(self.held(endpoint, network))
+        elif not self.standing(endpoint, network):
             plan.claims.append(self.claim(endpoint, network, new=network.id in created))
         else:
-            assert isinstance(before, EndpointRecord)
             update = self.update(endpoint, network)
-            leaves = before.sandbox_id is not None and endpoint.sandbox_id is None
+            leaves = (
+                isinstance(before, EndpointRecord) and before.sandbox_id is not None and endpoint.sandbox_id is None
+            )
             (plan.releases if leaves else plan.claims).extend(update)
 
     def claim(self, endpoint: EndpointRecord, network: NetworkRecord, *, new: bool = False) -> Group:
@@ -179,7 +180,7 @@ class Planner:
 
     def _document(self, endpoint: EndpointRecord) -> bytes:
         sandbox = self._state.sandboxes.get(endpoint.sandbox_id or "")
-        return encode(published(endpoint, self._mirror.host, self.vtep, sandbox.name if sandbox else ""))
+        return encode(published(endpoint, self._mirror.host, self.vtep, sandbox))
 
     @staticmethod
     def _keys(endpoint: EndpointRecord, network: NetworkRecord) -> list[str]:
@@ -187,6 +188,20 @@ class Planner:
             endpoint_key(network.id, endpoint.name),
             *(address_key(network.ipam, each.ip) for each in endpoint.addresses),
         ]
+
+    def held(self, endpoint: EndpointRecord, network: NetworkRecord) -> list[str]:
+        """Return the keys that are this very endpoint's: another one of this host may have got its name or address meanwhile."""
+        name, *addresses = self._keys(endpoint, network)
+        item = self._mirror.items.get(name)
+        found = [name] if item is not None and f'"id":"{endpoint.id}"'.encode() in item.document else []
+        owner = f"{self._mirror.host} {name}".encode()
+        heir = self._state.endpoint_named(network.id, endpoint.name)
+        kept = self._keys(heir, network) if heir is not None else []
+        documents = self._mirror.items
+        gone = [
+            each for each in addresses if each not in kept and each in documents and documents[each].document == owner
+        ]
+        return found + gone
 
     # Own endpoints against what the cluster has of them
 
@@ -216,6 +231,10 @@ class Planner:
             if not endpoint.host and network is not None and network.host:
                 wanted.update(self._keys(endpoint, network))
         return [key for key in self._mirror.own() if key not in wanted]
+
+
+def _renamed(before: SandboxRecord, after: SandboxRecord) -> bool:
+    return (before.name, before.hostname) != (after.name, after.hostname)
 
 
 def transactions(groups: Sequence[Group], own: Sequence[Check], limit: int) -> Iterator[Group]:

@@ -12,6 +12,7 @@ May import: lifecycle, store.api, store.cluster, network, endpoint, types, error
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attrs import frozen
 
+from ..endpoint import EndpointRecord
 from ..errors import Conflict, LibnetworkError, Unavailable
 from ..network import NetworkRecord
 from ..store.api import Item, Write
@@ -33,6 +35,7 @@ from .mirror import Mirror, endpoint_key, fence_key, host_key, known_keys, netwo
 if TYPE_CHECKING:
     from .endpoints import Endpoints
     from .engine import Engine
+    from .work import Work
 
 T = TypeVar("T")
 
@@ -102,6 +105,7 @@ class Cluster:
         self._watch: Watch | None = None
         self._again = threading.Event()
         self._over = False
+        self._pid = os.getpid()
         self._dead: dict[str, float] = {}
         self._thread = threading.Thread(target=self._follow, name="libnetwork_py cluster", daemon=True)
         engine.describer.at(vtep)
@@ -120,12 +124,19 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster: at once if this host has no endpoints in it, else when its lease has run out."""
+        if self._over or os.getpid() != self._pid:
+            return
         self._over = True
         if self._watch is not None:
             self._watch.close()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
         self._membership.leave(revoke=self.idle)
+
+    def forked(self) -> None:
+        """Be no member any more in a forked child."""
+        self._over = True
+        self._membership.forked()
 
     def resync(self) -> None:
         """Compare this host's own endpoints with the cluster soon."""
@@ -155,13 +166,14 @@ class Cluster:
         Raises:
             Conflict: it is one, or it never got through.
         """
+        last = Conflict("it was not tried")
         for attempt in range(ATTEMPTS):
             self._engine.addressing.spread = attempt > 1
             heard = self.mirror.heard
             try:
                 return function()
             except Moved as error:
-                last: Conflict = error
+                last = error
                 keys = error.keys
             except Conflict as error:
                 last = error
@@ -173,6 +185,44 @@ class Cluster:
             self._settle(keys)
             time.sleep(random.uniform(0, 0.005 * min(attempt, 20)))  # noqa: S311 (no secret: two that collided must not meet again)
         raise last
+
+    def step(self, function: Callable[[], T]) -> T:
+        """Run a step of a batch, again each time that another host was faster.
+
+        Raises:
+            Conflict: it never got through.
+        """
+        last = Conflict("it was not tried")
+        for attempt in range(ATTEMPTS):
+            self._engine.addressing.spread = attempt > 0
+            try:
+                return function()
+            except Moved as error:
+                last = error
+            finally:
+                self._engine.addressing.spread = False
+            keys = last.keys
+            for item in self._membership.call(lambda store, keys=keys: store.get(*keys)).items:  # type: ignore[misc]
+                self.mirror.put(item)
+        raise last
+
+    def claim_now(self, endpoint: EndpointRecord, network: NetworkRecord, work: Work) -> None:
+        """Claim an endpoint of a batch whose addresses are final before the batch ends; given up if it fails.
+
+        Raises:
+            Moved: another host was faster.
+        """
+        if network_key(network.name) not in self.mirror.items:
+            return  # the batch creates it: nobody else can know it yet
+        group = self._planner.claim(endpoint, network)
+        done = self._write([group])
+        work.on_undo(lambda: self.undo(done))
+        work.on_done(lambda: self._abandoned(endpoint, network))
+
+    def _abandoned(self, endpoint: EndpointRecord, network: NetworkRecord) -> None:
+        """Give up an endpoint that its batch has deleted again."""
+        if endpoint.id not in self._engine.state.endpoints:
+            self.give_up(self._planner.release(self._planner.held(endpoint, network)))
 
     def missing(self, name: str) -> bool:
         """Whether the cluster has a network of that name that the records lack; they have it when this returns true."""
@@ -207,8 +257,10 @@ class Cluster:
     def undo(self, done: Sequence[Done]) -> None:
         """Take back writes, as far as nobody has changed them since; what cannot be taken back now is when the store is there again."""
         for each in reversed(done):
+            ours = self.mirror.owner(each.key) == self.host  # then whatever it has become since is this host's doing
+            expected = self.mirror.revision(each.key) if ours else each.revision
             try:
-                self._commit(Group((Write(each.key, each.before, each.revision),)))
+                self._commit(Group((Write(each.key, each.before, expected),)))
             except LibnetworkError:
                 self.resync()
 
@@ -323,7 +375,7 @@ class Cluster:
                     self._again.clear()
                     self._return()
                 self._bury()
-            except (LibnetworkError, ExceptionGroup) as error:
+            except Exception as error:  # noqa: BLE001 (said in `info`, and tried again: the thread must go on)
                 self._warn(error)
                 pause = time.monotonic() + BACKOFF
 

@@ -9,7 +9,7 @@ May import: lifecycle.routing, drivers.api, network, endpoint, sandbox, desired,
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import evolve
 
@@ -55,8 +55,11 @@ class Describer:
         """Say what this host's address in the underlay is."""
         self._context = evolve(self._context, vtep=vtep)
 
-    def network(self, network_id: str) -> Description:
-        """Return what exists for a network without its endpoints; nothing for one that is not in the state."""
+    def network(self, network_id: str, peers: Sequence[Peer] | None = None) -> Description:
+        """Return what exists for a network without its endpoints; nothing for one that is not in the state.
+
+        ``peers``: these in place of all of those that the state has.
+        """
         network = self._state.networks.get(network_id)
         if network is None or network.config_only:
             return ()
@@ -66,7 +69,7 @@ class Describer:
         segments = sorted(number for number in joined if number)
         context = evolve(self._context, segments=segments) if segments else self._context
         if network.scope == "global":
-            context = evolve(context, peers=self._peers(network_id))
+            context = evolve(context, peers=self.peers(network_id) if peers is None else peers)
         driver = self._drivers.recall(network.driver)
         return driver.describe_network(network, context) if driver else ()
 
@@ -75,12 +78,9 @@ class Describer:
         names = {each.driver for each in self._state.networks.values() if not each.config_only}
         return sorted(name for name in names if self._drivers.recall(name) is None)
 
-    def _peers(self, network_id: str) -> list[Peer]:
-        return [
-            Peer(each.id, each.addresses, each.mac, each.vtep)
-            for each in self._state.in_network(network_id)
-            if each.host and each.sandbox_id and each.mac and each.vtep
-        ]
+    def peers(self, network_id: str) -> list[Peer]:
+        """Return the endpoints of a network that are joined on other hosts."""
+        return [peer for each in self._state.in_network(network_id) if (peer := peer_of(each)) is not None]
 
     def sandbox(self, sandbox_id: str) -> Description:
         """Return what exists for a sandbox and its endpoints; nothing for one that is not in the state."""
@@ -176,6 +176,13 @@ class Describer:
         names = {endpoint.id: endpoint.ifname for endpoint, _ in joined}
         for family, winner in elect(self._candidate(*each) for each in joined).items():
             yield Route(sandbox.key, DEFAULT_ROUTES[family], names[winner.endpoint_id], winner.gateway(family))
+
+
+def peer_of(endpoint: EndpointRecord | None) -> Peer | None:
+    """Return an endpoint as drivers see one that is joined on another host."""
+    if endpoint is None or not (endpoint.host and endpoint.sandbox_id and endpoint.mac and endpoint.vtep):
+        return None
+    return Peer(endpoint.id, endpoint.addresses, endpoint.mac, endpoint.vtep)
 
 
 def _own(sandbox: SandboxRecord) -> Iterator[Word]:

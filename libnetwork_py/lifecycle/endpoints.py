@@ -158,6 +158,8 @@ class Endpoints:
         record = driver.check_endpoint(network, evolve(record, addresses=addresses))
         routing.check_endpoint(record, network, driver)
         work.put(record)
+        if network.host and not work.alone and not work.dry and self._engine.cluster is not None:
+            self._engine.cluster.claim_now(record, network, work)
         return record
 
     def delete(self, endpoint_id: str, *, force: bool) -> None:
@@ -324,6 +326,16 @@ class Endpoints:
         labels: Mapping[str, object] | None,
     ) -> None:
         """Replace what is given."""
+        self._engine.again(lambda: self._update(endpoint_id, aliases, routes, sysctls, labels))
+
+    def _update(
+        self,
+        endpoint_id: str,
+        aliases: Sequence[str] | None,
+        routes: object | None,
+        sysctls: Mapping[str, object] | None,
+        labels: Mapping[str, object] | None,
+    ) -> None:
         with self._engine.operation("update endpoint") as work:
             endpoint = self._get(endpoint_id)
             work.step(f"update endpoint {endpoint.name}")

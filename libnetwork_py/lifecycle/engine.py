@@ -132,6 +132,7 @@ class Engine:
             self._catch_up()
             self._recover()
             work = self._work = Work(self.state, self.describer, why)
+            work.dry = dry
             try:
                 yield work
                 if not dry:
@@ -174,6 +175,8 @@ class Engine:
             self._work.rollback()
             self._work = None
         self.env.ports.forget()
+        if self.cluster is not None:
+            self.cluster.forked()
 
     @contextmanager
     def _thread_lock(self) -> Iterator[None]:
@@ -431,11 +434,11 @@ class Engine:
     def again(self, function: Callable[[], T], *prefixes: str) -> T:
         """Run an operation that the cluster may refuse because another host was faster; then again, from the start.
 
-        Inside a batch or plan it is a step, which cannot be repeated alone. ``prefixes``: see `Cluster.again`.
+        Inside a batch or plan it is a step. ``prefixes``: see `Cluster.again`.
         """
-        if self.cluster is None or self.staged is not None:
+        if self.cluster is None:
             return function()
-        return self.cluster.again(function, prefixes)
+        return self.cluster.step(function) if self.staged is not None else self.cluster.again(function, prefixes)
 
     def _recover_one(self, key: str, journal: Journal) -> None:
         """Undo what the journal's writer had begun, or finish it where it only took things away."""

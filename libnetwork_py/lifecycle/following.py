@@ -15,6 +15,7 @@ from ..network import NetworkRecord
 from . import events
 from .claims import Group, Planner
 from .mirror import Mirror
+from .state import Record
 
 if TYPE_CHECKING:
     from .endpoints import Endpoints
@@ -76,12 +77,13 @@ class Following:
         """Whatever goes, goes before what comes: an address may have changed hands."""
         networks = [key for key in keys if key.startswith("network/")]
         endpoints = [key for key in keys if key.startswith("endpoint/")]
-        for key in endpoints:
-            self._endpoint_goes(key, work)
+        wanted = {key: self._mirror.record(key) for key in endpoints}
+        for key, record in wanted.items():
+            self._endpoint_goes(key, record, work)
         for key in networks:
             self._network(key, work)
-        for key in endpoints:
-            self._endpoint_comes(key, work)
+        for key, record in wanted.items():
+            self._endpoint_comes(key, record, work)
 
     # Networks
 
@@ -112,14 +114,14 @@ class Following:
 
     # Endpoints of other hosts
 
-    def _endpoint_goes(self, key: str, work: Work) -> None:
-        held, wanted = self._held(key), self._mirror.record(key)
+    def _endpoint_goes(self, key: str, wanted: Record | None, work: Work) -> None:
+        held = self._held(key)
         if held is not None and held.host and (wanted is None or wanted.id != held.id):
             self._drop(held, work)
 
-    def _endpoint_comes(self, key: str, work: Work) -> None:
+    def _endpoint_comes(self, key: str, wanted: Record | None, work: Work) -> None:
         state = self._engine.state
-        held, wanted = self._held(key), self._mirror.record(key)
+        held = self._held(key)
         if not isinstance(wanted, EndpointRecord) or wanted == held or wanted.network_id not in state.networks:
             return
         if held is not None and not held.host:

@@ -57,17 +57,26 @@ class Membership:
         self._lease = ""
         self._guard = threading.Lock()
         self._wake = threading.Event()
-        self._over = False
+        self._over = self._forked = False
         self._gone = False
         self._returned: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._keep, name="libnetwork_py lease", daemon=True)
 
     def start(self, returned: Callable[[], None]) -> None:
-        """Join the cluster, now if its store answers, else when it does; ``returned`` is called after every time that it was away."""
+        """Join the cluster, now if its store answers, else when it does; ``returned`` is called after every time that it was away.
+
+        Raises:
+            Forbidden: the store refuses this host.
+        """
         self._returned = returned
-        with suppress(LibnetworkError):
+        with suppress(Unavailable):
             self.register()
         self._thread.start()
+
+    def forked(self) -> None:
+        """Let go, in a forked child, of what belongs to the parent: its lease and its connections."""
+        self._over = self._forked = True
+        self.away = "this process was forked from the controller's: open a controller of its own"
 
     def call(self, function: Callable[[ClusterStore], T]) -> T:
         """Ask the store.
@@ -110,6 +119,8 @@ class Membership:
 
     def leave(self, *, revoke: bool) -> None:
         """End the thread; with ``revoke`` the lease too, at once, else it runs out."""
+        if self._forked:
+            return
         self._over = True
         self._wake.set()
         if self._thread.is_alive():

@@ -18,7 +18,7 @@ Only the host's own key hangs on its lease. Everything of a host counts for noth
 dead host's name or address takes it in a commit that is conditional on the absence: so a lease's end frees ten thousand addresses
 by the deletion of one key, and a host that comes back in time, or before anybody wanted what it had, writes one key as well.
 
-May import: lifecycle.state, store.api, store.cluster, store.codec, network, endpoint, types.
+May import: lifecycle.state, store.api, store.cluster, store.codec, network, endpoint, sandbox, types.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from attrs import evolve
 
 from ..endpoint import EndpointRecord
 from ..network import NetworkRecord
+from ..sandbox import SandboxRecord
 from ..store.api import Item
 from ..store.cluster import Update
 from ..store.codec import decode
@@ -91,6 +92,8 @@ class Mirror:
         self._owner: dict[str, str] = {}
         self._of_host: dict[str, dict[str, None]] = {}
         self._of_network: dict[str, dict[str, None]] = {}
+        self._held: dict[str, dict[str, None]] = {}
+        """Addresses' keys, by the key of the endpoint that has them."""
 
     # Taking in
 
@@ -131,7 +134,9 @@ class Mirror:
         kind, _, rest = item.key.partition("/")
         owner = ""
         if kind == "address":
-            owner = item.document.decode(errors="replace").partition(" ")[0]
+            owner, _, endpoint = item.document.decode(errors="replace").partition(" ")
+            self._held.setdefault(endpoint, {})[item.key] = None
+            self.dirty[endpoint] = None
         elif kind == "endpoint":
             owner = _host_of(item.document)
             self._of_network.setdefault(rest.partition("/")[0], {})[item.key] = None
@@ -145,6 +150,13 @@ class Mirror:
         kind, _, rest = key.partition("/")
         if kind == "endpoint":
             self._of_network.get(rest.partition("/")[0], {}).pop(key, None)
+        elif kind == "address" and key in self.items:
+            endpoint = self.items[key].document.decode(errors="replace").partition(" ")[2]
+            held = self._held.get(endpoint, {})
+            held.pop(key, None)
+            if not held:
+                self._held.pop(endpoint, None)
+            self.dirty[endpoint] = None
 
     def _mark(self, key: str) -> None:
         kind, _, rest = key.partition("/")
@@ -198,7 +210,9 @@ class Mirror:
         return {int(key.removeprefix("vni/")) for key in self.items if key.startswith("vni/")}
 
     def record(self, key: str) -> NetworkRecord | EndpointRecord | None:
-        """Return the record that a network's or endpoint's key stands for: ``None`` if it is gone, its host is dead, or this one.
+        """Return the record that a network's or endpoint's key stands for.
+
+        ``None`` if it is gone, its host is dead, or this one, or an address of it went to somebody else while its host counted as dead.
 
         Raises:
             Unavailable: the document is damaged, or of a newer release.
@@ -211,6 +225,9 @@ class Mirror:
             return None
         record = decode(kind, item.document, "the cluster's store")
         assert isinstance(record, (NetworkRecord, EndpointRecord))
+        if isinstance(record, EndpointRecord):
+            held = {each.rpartition("/")[2] for each in self._held.get(key, ())}
+            return record if held.issuperset(str(each.ip) for each in record.addresses) else None
         return record
 
 
@@ -220,9 +237,15 @@ def known_keys(state: State) -> Iterable[str]:
     yield from (endpoint_key(each.network_id, each.name) for each in state.endpoints.values() if each.host)
 
 
-def published(endpoint: EndpointRecord, host: str, vtep: IPAddress | None, sandbox_name: str) -> EndpointRecord:
-    """Return what other hosts need to know of an endpoint: where it is and what it is called; the rest is nobody's business."""
-    names = endpoint.dns_names or ((sandbox_name,) if sandbox_name else ())
+def published(
+    endpoint: EndpointRecord, host: str, vtep: IPAddress | None, sandbox: SandboxRecord | None
+) -> EndpointRecord:
+    """Return what other hosts need to know of an endpoint: where it is and what it is called; the rest is nobody's business.
+
+    Other hosts do not know its sandbox: the names that it has by it are among ``dns_names``.
+    """
+    own = (sandbox.name, sandbox.hostname) if sandbox is not None else ()
+    names = tuple(dict.fromkeys((*endpoint.dns_names, *filter(None, own))))
     bare = EndpointRecord(endpoint.id, endpoint.name, endpoint.network_id, created=endpoint.created)
     return evolve(
         bare, sandbox_id=endpoint.sandbox_id, addresses=endpoint.addresses, mac=endpoint.mac, aliases=endpoint.aliases,

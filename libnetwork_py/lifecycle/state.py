@@ -29,6 +29,7 @@ class State:
         self._in_network: dict[str, dict[str, str]] = {}
         self._in_sandbox: dict[str, dict[str, None]] = {}
         self._segments: dict[str, dict[int, int]] = {}
+        self._macs: dict[tuple[str, str], dict[str, None]] = {}
 
     def put(self, record: Record) -> Record | None:
         """Hold ``record`` and return the one of the same id that it replaces."""
@@ -45,6 +46,8 @@ class State:
             case EndpointRecord():
                 self.endpoints[record.id] = record
                 self._in_network.setdefault(record.network_id, {})[record.name] = record.id
+                if record.host:
+                    self._macs.setdefault((record.network_id, record.mac or ""), {})[record.id] = None
                 if record.sandbox_id and not record.host:
                     self._in_sandbox.setdefault(record.sandbox_id, {})[record.id] = None
                     taken = self._segments.setdefault(record.network_id, {})
@@ -61,6 +64,8 @@ class State:
             case EndpointRecord():
                 held = self.endpoints.pop(record.id)
                 del self._in_network[held.network_id][held.name]
+                if held.host:
+                    del self._macs[held.network_id, held.mac or ""][held.id]
                 if held.sandbox_id and not held.host:
                     del self._in_sandbox[held.sandbox_id][held.id]
                     self._vacate(held)
@@ -115,6 +120,10 @@ class State:
     def in_sandbox(self, sandbox_id: str) -> list[EndpointRecord]:
         """Return the endpoints joined to a sandbox, by interface: an order that every process and the next start see as well."""
         return sorted((self.endpoints[each] for each in self._in_sandbox.get(sandbox_id, ())), key=_by_interface)
+
+    def like(self, endpoint: EndpointRecord) -> list[EndpointRecord]:
+        """Return the endpoints on other hosts that have the MAC address of one in its network, and it."""
+        return [self.endpoints[each] for each in self._macs.get((endpoint.network_id, endpoint.mac or ""), ())]
 
     def segments(self, network_id: str) -> Mapping[int, int]:
         """Return how many endpoints are joined to each segment of a network, without the empty ones."""

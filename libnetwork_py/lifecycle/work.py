@@ -15,10 +15,11 @@ from typing import Literal, TypeAlias
 from attrs import evolve
 
 from ..desired import HOST, Change, Description, Element, Sysctl, Table, Word, between
+from ..drivers.api import Peer
 from ..endpoint import EndpointRecord
 from ..firewall.table import CLOSED
 from ..network import NetworkRecord
-from .describe import Describer
+from .describe import Describer, peer_of
 from .events import Event
 from .state import Record, State
 
@@ -35,6 +36,7 @@ class Work:
         why: What the operation is, for errors and events: ``create network front``.
 
     Attributes:
+        dry: It is taken back in the end.
         mirrored: It takes in what the cluster says already.
         told: Events besides those of the changed records.
     """
@@ -42,12 +44,15 @@ class Work:
     def __init__(self, state: State, describer: Describer, why: str) -> None:
         self.why = why
         self.alone = False
+        self.dry = False
         self.mirrored = False
         self.told: list[Event] = []
         self._state = state
         self._describer = describer
         self._before: dict[tuple[type[Record], str], Record | None] = {}
         self._described: dict[Scope, Description] = {}
+        self._peers: dict[str, dict[str, Peer | None]] = {}
+        """Of networks that change only in who their peers are: the peers in question, as they were."""
         self._undo: list[Callable[[], object]] = []
         self._done: list[Callable[[], object]] = []
         self._held = ExitStack()
@@ -85,7 +90,7 @@ class Work:
         """Say that the description of a network or sandbox may change although its own record does not."""
         scope: Scope = (kind, record_id)
         if scope not in self._described:
-            self._described[scope] = self._describe(scope)
+            self._described[scope] = self._describe_before(scope)
 
     def tell(self, event: Event) -> None:
         """Have an event told if the operation succeeds."""
@@ -136,6 +141,10 @@ class Work:
         """Return what the kernel must do for it."""
         before = [word for words in self._described.values() for word in words]
         after = [word for scope in self._described for word in self._describe(scope)]
+        for network_id, held in self._peers.items():
+            before += self._describer.network(network_id, [each for each in held.values() if each])
+            now = (peer_of(self._state.endpoints.get(each)) for each in held)
+            after += self._describer.network(network_id, [each for each in now if each])
         change = between(before, after, self.why)
         return Change(self._unshared(change.remove), self._unshared(change.make), self.why)
 
@@ -178,8 +187,28 @@ class Work:
         network = self._state.networks.get(endpoint.network_id)
         if network is not None and network.scope == "global":
             joined = sum(self._state.segments(network.id).values())
-            if joined if endpoint.host else joined <= 1:
+            if endpoint.host and joined:
+                self._touch_peers(endpoint)
+            elif not endpoint.host and joined <= 1:
                 self.touch("network", network.id)
+
+    def _touch_peers(self, endpoint: EndpointRecord) -> None:
+        """Of thousands of peers a few change: those alone are described, with those that share words with them."""
+        if ("network", endpoint.network_id) in self._described:
+            return
+        held = self._peers.setdefault(endpoint.network_id, {})
+        before = self._state.endpoints.get(endpoint.id)
+        for each in (*self._state.like(endpoint), *(self._state.like(before) if before else ())):
+            held.setdefault(each.id, peer_of(each))
+        held.setdefault(endpoint.id, peer_of(before))
+
+    def _describe_before(self, scope: Scope) -> Description:
+        """Describe a network as a whole, with the peers as they were before they changed."""
+        held = self._peers.pop(scope[1], {}) if scope[0] == "network" else {}
+        if not held:
+            return self._describe(scope)
+        others = [each for each in self._describer.peers(scope[1]) if each.endpoint_id not in held]
+        return self._describer.network(scope[1], [*others, *(each for each in held.values() if each)])
 
     def _touch_segment(self, endpoint: EndpointRecord) -> None:
         """A network has a segment, besides the first, from its first endpoint to its last."""

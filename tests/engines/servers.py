@@ -5,6 +5,7 @@ They are looked for below ``LIBNETWORK_PY_ENGINES``, by default ``build/engines`
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -13,9 +14,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +53,17 @@ class Server:
                 stderr=log,
                 cwd=self.directory,
             )
+
+    def ask(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+        """Return what etcd's gateway answers."""
+        connection = http.client.HTTPConnection(self.address, timeout=30)
+        try:
+            connection.request("POST", path, json.dumps(body))
+            answer = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        assert isinstance(answer, dict)
+        return answer
 
     def kill(self) -> None:
         """End it at once, without a word."""
@@ -99,8 +112,6 @@ def free_ports(count: int) -> list[int]:
 
 def get(address: str, path: str) -> bytes:
     """Return what an HTTP server answers."""
-    import http.client
-
     connection = http.client.HTTPConnection(address, timeout=2)
     try:
         connection.request("GET", path)
@@ -116,13 +127,14 @@ def etcd(members: int = 1, *options: str) -> Iterator[list[Server]]:
     """Start an etcd cluster."""
     binary, ports = program("etcd"), free_ports(2 * members)
     clients, peers = ports[:members], ports[members:]
+    scheme = "https" if any("--cert-file" in each for each in options) else "http"
     cluster = ",".join(f"m{number}=http://127.0.0.1:{port}" for number, port in enumerate(peers))
     with _directories(members) as directories:
         servers = [
             Server(
                 [
                     binary, "--name", f"m{number}", "--data-dir", str(directory / "data"), "--log-level=error",
-                    "--listen-client-urls", f"http://127.0.0.1:{client}", "--advertise-client-urls", f"http://127.0.0.1:{client}",
+                    "--listen-client-urls", f"{scheme}://127.0.0.1:{client}", "--advertise-client-urls", f"{scheme}://127.0.0.1:{client}",
                     "--listen-peer-urls", f"http://127.0.0.1:{peer}", "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}",
                     "--initial-cluster", cluster, "--heartbeat-interval=50", "--election-timeout=500", *options,
                 ],
@@ -132,8 +144,15 @@ def etcd(members: int = 1, *options: str) -> Iterator[list[Server]]:
         ]  # fmt: skip
         with _running(servers):
             for server in servers:
-                server.until(lambda server=server: b"true" in get(server.address, "/health"))  # type: ignore[misc]
+                server.until(lambda server=server: _healthy(server, scheme))  # type: ignore[misc]
             yield servers
+
+
+def _healthy(server: Server, scheme: str) -> bool:
+    if scheme == "https":  # it is asked for a certificate: that it listens must do
+        socket.create_connection((server.host, server.port), timeout=2).close()
+        return True
+    return b"true" in get(server.address, "/health")
 
 
 @contextmanager

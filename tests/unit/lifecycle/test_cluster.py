@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import random
 import threading
 from collections.abc import Callable, Iterator
 
@@ -277,6 +279,69 @@ def test_a_batch_is_claimed_whole(two: tuple[Host, Host]) -> None:
         _fill(first, 100)
     assert len([key for key in documents(first) if key.startswith("address/")]) == 100
     assert len(front.endpoints()) == 100
+
+
+def test_two_hosts_fill_a_network_in_batches(two: tuple[Host, Host]) -> None:
+    """Batches of two hosts at the same time get addresses of their own, although both choose the lowest; a plan claims nothing."""
+    first, second = two
+    first.controller.create_network("front", "mesh")
+
+    def fill(host: Host) -> None:
+        network = host.controller.network("front")
+        with host.controller.batch():
+            for number in range(40):
+                host.controller.create_sandbox(f"s{number}").connect(network, name=f"h{host.number}-{number}")
+
+    assert _together(lambda: fill(first), lambda: fill(second)) == []
+    until(lambda: all(len(host.controller.network("front").endpoints()) == 80 for host in two))
+    assert len({str(each.addresses[0]) for each in first.controller.network("front").endpoints()}) == 80
+    before = documents(first)
+    with first.controller.plan() as plan:
+        first.controller.create_sandbox("more").connect(first.controller.network("front"))
+    assert "ip link add" in plan.text
+    assert documents(first) == before
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_applied_as_the_difference_is_the_whole(two: tuple[Host, Host], seed: int) -> None:
+    """Whatever two hosts do, joined or not, alone or in batches, each kernel ends up as the whole description says."""
+    draw = random.Random(seed)
+    first, second = two
+    first.controller.create_network("front", "mesh")
+    for host in two:
+        host.controller.network("front")
+        for number in range(4):
+            host.controller.create_sandbox(f"s{number}")
+    for step in range(60):
+        host = draw.choice(two)
+        with host.controller.batch() if draw.random() < 0.3 else contextlib.nullcontext():
+            for _ in range(draw.randint(1, 3)):
+                _walk(host, draw, f"{host.number}-{step}")
+    until(lambda: _same(first, second))
+    for host in two:
+        assert not host.controller.reconcile(repair=False)
+
+
+def _walk(host: Host, draw: random.Random, name: str) -> None:
+    """Connect, leave, join, rename or disconnect at random; same MAC addresses are no exception."""
+    sandbox = draw.choice(host.controller.sandboxes())
+    held = [each for each in host.controller.network("front").endpoints() if not each._record.host]
+    with contextlib.suppress(Conflict):
+        if not held or draw.random() < 0.4:
+            mac = "02:42:00:00:99:99" if draw.random() < 0.3 else None
+            sandbox.connect(host.controller.network("front"), name=f"{name}-{draw.randrange(9)}", mac=mac)
+        elif (endpoint := draw.choice(held)).state == "created":
+            endpoint.join(sandbox) if draw.random() < 0.7 else endpoint.delete()
+        else:
+            endpoint.leave() if draw.random() < 0.6 else endpoint.delete(force=True)
+
+
+def _same(first: Host, second: Host) -> bool:
+    """Whether both know the same endpoints in the same state."""
+    told = [
+        {(each.id, each.state) for each in host.controller.network("front").endpoints()} for host in (first, second)
+    ]
+    return told[0] == told[1]
 
 
 def test_without_a_cluster(two: tuple[Host, Host]) -> None:
