@@ -27,7 +27,7 @@ INTERRUPTED = 130
 
 
 def open_controller(arguments: Arguments) -> NetworkController:
-    """Open the controller that ``--state-dir`` and ``--host`` name; a bare ``--host`` name is one of ``ip netns``."""
+    """Open the controller that ``--state-dir``, ``--host`` and ``--cluster`` name; a bare ``--host`` name is one of ``ip netns``."""
     from ..controller import NetworkController  # noqa: PLC0415 (`--help` needs no kernel layer)
 
     host = arguments.host
@@ -35,7 +35,9 @@ def open_controller(arguments: Arguments) -> NetworkController:
         host = f"/run/netns/{host}"
     # Commands that say what differs must find it as it is.
     repair = not getattr(arguments, "dry_run", False)
-    return NetworkController(arguments.state_dir, host=host, config={"repair_on_open": repair})
+    return NetworkController(
+        arguments.state_dir, host=host, cluster=arguments.cluster, config={"repair_on_open": repair}
+    )
 
 
 def main(

@@ -27,6 +27,7 @@ class Arguments(argparse.Namespace):
 
     state_dir: str | None = None
     host: str | None = None
+    cluster: str | None = None
     json: bool = False
     command: Command
     alone: Alone | None = None

@@ -55,6 +55,9 @@ def build() -> Parser:
     parser.add_argument(
         "--host", metavar="NAMESPACE", help="path, or name in `ip netns`, of the namespace that plays the host"
     )
+    parser.add_argument(
+        "--cluster", metavar="URL", help="the cluster's store, for networks across hosts: etcd://HOST:PORT,HOST:PORT"
+    )
     parser.add_argument("--json", action="store_true", help="results and errors as JSON")
     groups = parser.add_subparsers(metavar="COMMAND", required=True)
     _network(groups.add_parser("network", help="networks and what is connected to them"))
@@ -66,7 +69,7 @@ def build() -> Parser:
 
 def _command(group: Any, name: str, command: Command, text: str) -> Parser:
     parser: Parser = group.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    for option, metavar in (("--state-dir", "DIR"), ("--host", "NAMESPACE")):
+    for option, metavar in (("--state-dir", "DIR"), ("--host", "NAMESPACE"), ("--cluster", "URL")):
         parser.add_argument(option, metavar=metavar, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="results and errors as JSON")
     parser.set_defaults(command=command)
