@@ -35,12 +35,11 @@ from ..types import (
     freeze,
     parse_address,
 )
-from . import conditions, routing
+from . import conditions, portlists, routing
 from .engine import Engine
 from .handing import handover
 from .interfaces import interface_name
 from .outlets import Outlets, is_outlet
-from .state import Record
 from .survey import survey
 from .work import Work
 
@@ -248,17 +247,17 @@ class Endpoints:
             (asked,) = driver.check_endpoint(network, evolve(endpoint, ports=(binding,))).ports
             ports = (*endpoint.ports, asked)
             if state == "created" or not driver.capability.reserves_ports:
-                work.put(evolve(endpoint, ports=ports), _without_last)
+                work.put(evolve(endpoint, ports=ports), portlists.without_last)
                 return asked
             (got,) = self._reserve([asked], endpoint, work)
-            work.put(evolve(endpoint, ports=ports, bindings=(*endpoint.bindings, got)), _without_last)
+            work.put(evolve(endpoint, ports=ports, bindings=(*endpoint.bindings, got)), portlists.without_last)
             return got
 
     def unpublish(self, endpoint_id: str, binding: PortBinding) -> None:
         """Take back a published port, named as it was asked for or as it became."""
         with self._engine.operation(f"unpublish {binding}") as work:
             endpoint = self._get(endpoint_id)
-            index = _place(endpoint, binding)
+            index = portlists.place(endpoint, binding)
             if index is None:
                 published = ", ".join(map(str, endpoint.bindings or endpoint.ports)) or "none"
                 raise NotFound(
@@ -269,9 +268,9 @@ class Endpoints:
                 got = endpoint.bindings[index]
                 self._release_ports([got], endpoint, work)
                 work.on_done(partial(self._engine.env.kernel.forget_flows, closed=_flows(endpoint, got)))
-            ports, bindings = _without(endpoint.ports, index), _without(endpoint.bindings, index)
+            ports, bindings = portlists.without(endpoint.ports, index), portlists.without(endpoint.bindings, index)
             taken = endpoint.ports[index], endpoint.bindings[index] if endpoint.bindings else None
-            work.put(evolve(endpoint, ports=ports, bindings=bindings), partial(_with, index, *taken))
+            work.put(evolve(endpoint, ports=ports, bindings=bindings), partial(portlists.with_again, index, *taken))
 
     def _reserve(
         self, bindings: Sequence[PortBinding], endpoint: EndpointRecord, work: Work
@@ -410,32 +409,6 @@ def _flows(endpoint: EndpointRecord, binding: PortBinding) -> list[PortFlow]:
     """Return what a binding leads to: the first address of each family that it has."""
     first = {each.version: each.ip for each in reversed(endpoint.addresses)}
     return [PortFlow(binding, first[family]) for family in endpoint.families if binding.family in {None, family}]
-
-
-def _place(endpoint: EndpointRecord, binding: PortBinding) -> int | None:
-    """Return which of the endpoint's ports is meant: as it became, else as it was asked for."""
-    for listed in (endpoint.bindings, endpoint.ports):
-        if listed and listed[-1] == binding:
-            return len(listed) - 1
-        if binding in listed:
-            return listed.index(binding)
-    return None
-
-
-def _without_last(record: Record) -> Record:
-    assert isinstance(record, EndpointRecord)
-    return evolve(record, ports=record.ports[:-1], bindings=record.bindings[:-1])
-
-
-def _with(index: int, asked: PortBinding, got: PortBinding | None, record: Record) -> Record:
-    assert isinstance(record, EndpointRecord)
-    ports = (*record.ports[:index], asked, *record.ports[index:])
-    bindings = () if got is None else (*record.bindings[:index], got, *record.bindings[index:])
-    return evolve(record, ports=ports, bindings=bindings)
-
-
-def _without(ports: tuple[PortBinding, ...], index: int) -> tuple[PortBinding, ...]:
-    return (*ports[:index], *ports[index + 1 :])
 
 
 def _allowed(endpoint: EndpointRecord, verb: Verb, sandbox: SandboxRecord | None) -> None:
