@@ -26,6 +26,7 @@ from ..kernel.api import Kernel
 from ..network import NetworkRecord, Subnet
 from ..plugins.registry import Registry
 from ..types import EMPTY, FAMILIES, Family, IPAddress, IPInterface, IPNetwork, MacAddress
+from .ipams import Ipams
 from .state import Record, State
 from .work import Work
 
@@ -91,11 +92,14 @@ class Addressing:
     """Asks IPAM drivers, and tells them again what is out."""
 
     def __init__(self, ipams: Registry[IpamDriver], kernel: Kernel) -> None:
-        self._ipams = ipams
+        self._ipams = Ipams(ipams)
         self._kernel = kernel
-        self.warnings: list[str] = []
         self.spread = False
         """Whether free addresses of global networks are chosen at random: after another host took the same one at the same time."""
+
+    def warn(self, warnings: list[str]) -> None:
+        """Write what IPAM drivers could not be told into a list."""
+        self._ipams.warnings = warnings
 
     # Networks
 
@@ -151,7 +155,9 @@ class Addressing:
             return
         if work is not None:
             work.on_undo(lambda: self._reserve_network(network))
-        ipam = self._ipams.get(network.ipam)
+        ipam = self._ipams.recall(network.ipam)
+        if ipam is None:
+            return
         for subnet in network.subnets:
             for address in _reserved(subnet):
                 ipam.release_address(subnet.pool_id, address)
@@ -179,8 +185,11 @@ class Addressing:
         for subnet in subnets:
             if self.spread and network.host and (got := self._somewhere(network, subnet, mac, work)) is not None:
                 return got
-            with suppress(Unavailable):  # only a full subnet sends us to the next one
+            try:
                 return self._take(network, subnet, None, mac, work)
+            except Unavailable as error:  # only a full subnet sends us to the next one
+                if error.code.startswith("plugin_"):
+                    raise
         where = ", ".join(str(each.ip_range or each.subnet) for each in subnets)
         raise Unavailable(
             f"no IPv{family} address is free in network {network.name!r} ({where}): delete endpoints or use a larger subnet",
@@ -210,9 +219,11 @@ class Addressing:
         """Give back an endpoint's addresses; ``work`` takes them again if the operation fails."""
         if work is not None:
             work.on_undo(lambda: self._reserve_endpoint(network, endpoint))
+        ipam = self._ipams.recall(network.ipam) if endpoint.addresses else None
+        if ipam is None:
+            return
         for interface in endpoint.addresses:
-            subnet = _home(network, interface.ip)
-            self._ipams.get(network.ipam).release_address(subnet.pool_id, interface.ip)
+            ipam.release_address(_home(network, interface.ip).pool_id, interface.ip)
 
     # Records of other processes and earlier runs
 
@@ -247,12 +258,9 @@ class Addressing:
             subnet.family, network.scope, subnet.subnet, subnet.ip_range, options=network.ipam_options
         )
         pool = Pool(subnet.pool_id, subnet.subnet, subnet.ip_range)
-        try:
-            self._ipams.get(network.ipam).reserve(pool, request, addresses)
-        except LibnetworkError as error:
-            if network.ipam in {"default", "null"}:
-                raise
-            self.warnings.append(f"IPAM driver {network.ipam!r} was not told what is out: {error}")
+        ipam = self._ipams.recall(network.ipam)
+        if ipam is not None:
+            ipam.reserve(pool, request, addresses)
 
 
 def _request(

@@ -66,7 +66,7 @@ class Engine:
         self.files = Files(env.files)
         self.describer = Describer(self.state, env.drivers, env.table, self.baseline, env.id)
         self.addressing = Addressing(env.ipams, env.kernel)
-        self.addressing.warnings = self.warnings
+        self.addressing.warn(self.warnings)
         self.cluster: Cluster | None = None
         self._lock = threading.RLock()
         self._pid = os.getpid()

@@ -61,7 +61,7 @@ def exchange(address: PluginAddress, path: str, body: bytes, seconds: float) -> 
             connection.request("POST", path, body, headers)
             return _answer(connection)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            if late.is_set():
+            if late.is_set() or isinstance(error, TimeoutError):
                 raise NoAnswer(f"it did not answer within {seconds:g} s") from error
             raise NoAnswer(f"its connection broke ({type(error).__name__}: {error})") from error
 

@@ -19,6 +19,7 @@ PAGES = (
     "docs/without-root.md",
     "docs/drivers/bridge.md",
     "docs/drivers/host.md",
+    "docs/write-a-driver.md",
     "docs/others.md",
 )
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

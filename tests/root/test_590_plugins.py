@@ -1,0 +1,109 @@
+"""Both ways at once: a controller uses, as a plug-in, a driver that another process's server offers, on the real kernel."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from libnetwork_py import NetworkController
+from tests.root import machine
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Where plug-ins' sockets are."""
+    (tmp_path / "plugins").mkdir(mode=0o700)
+    return tmp_path / "plugins"
+
+
+class Server:
+    """``libnetwork-py plugin serve`` in a process of its own."""
+
+    def __init__(self, directory: Path, host: str) -> None:
+        self._socket, self._state, self._host = directory / "x.sock", directory.parent / "server", host
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start it, and return when it listens."""
+        argv = [sys.executable, "-m", "libnetwork_py", "plugin", "serve", "--driver", "bridge", "--ipam", "default", "--name", "x",
+                "--socket", str(self._socket), "--state-dir", str(self._state), "--host", self._host]  # fmt: skip
+        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        assert "offers bridge and IPAM default" in self._process.stdout.readline()
+
+    def stop(self, *, hard: bool = False) -> None:
+        """End it: SIGTERM, or at once."""
+        if self._process is not None:
+            (self._process.kill if hard else self._process.terminate)()
+            status = self._process.wait(30)
+            assert hard or status == 0
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None
+
+
+@pytest.fixture
+def server(directory: Path, host: str) -> Iterator[Server]:
+    """A server that offers the bridge driver and the default IPAM as the plug-in ``x``."""
+    server = Server(directory, host)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def controller(directory: Path, host: str) -> Iterator[NetworkController]:
+    """A controller on the same host that looks for plug-ins there."""
+    config = {"plugin_sockets": [directory], "plugin_timeout": 10}
+    with NetworkController.temporary(host=host, config=config) as some:
+        yield some
+
+
+def reaches(controller: NetworkController, one: str, other: str) -> bool:
+    """Whether a ping arrives."""
+    (endpoint,) = controller.sandbox(other).endpoints()
+    argv = ["ping", "-c", "1", "-W", "2", str(endpoint.addresses[0])]
+    return controller.sandbox(one).run(argv, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_a_plugin_all_the_way(controller: NetworkController, server: Server, host: str) -> None:
+    """Sandboxes on a plug-in's network reach each other, also across a restart and a crash of its server; nothing is left at the end."""
+    before = set(machine.links(host))
+    network = controller.create_network("front", "x", ipam="x", options={"com.docker.network.bridge.name": "br-plug"})
+    names = [f"{network.id[:6]}-{name}" for name in "abc"]
+    for name in names[:2]:
+        controller.create_sandbox(name).connect(network, ports=["0:80"])
+    assert reaches(controller, names[0], names[1])
+    server.stop()
+    assert reaches(controller, names[0], names[1])
+    server.start()
+    server.stop(hard=True)
+    server.start()
+    controller.create_sandbox(names[2]).connect(network)
+    assert reaches(controller, names[2], names[0])
+    assert not controller.reconcile(repair=False)
+    for name in names:
+        controller.sandbox(name).delete()
+    network.delete()
+    machine.wait_until(lambda: set(machine.links(host)) == before, "the end of the network's interfaces")
+
+
+def test_a_server_that_dies_in_the_middle(controller: NetworkController, server: Server, host: str) -> None:
+    """Where the plug-in is gone, the next connection fails by name and leaves nothing; when it is back, it succeeds."""
+    network = controller.create_network("front", "x", ipam="x")
+    before = set(machine.links(host))
+    server.stop(hard=True)
+    start = time.monotonic()
+    with pytest.raises(Exception, match="'x'"):
+        controller.create_sandbox("lost").connect(network)
+    assert time.monotonic() - start < 60
+    assert set(machine.links(host)) == before
+    server.start()
+    controller.sandbox("lost").connect(network)
+    controller.sandbox("lost").delete()
+    network.delete()
