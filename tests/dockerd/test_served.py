@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +49,6 @@ def server(docker: Dockerd, tmp_path: Path, driver: str, ipam: str = "") -> Plug
 
 def links(docker: Dockerd) -> set[str]:
     """The interfaces on the daemon's host."""
-    import subprocess
-
     done = subprocess.run(["ip", "-n", Path(docker.host).name, "-j", "link"], capture_output=True, check=True)
     return {each["ifname"] for each in json.loads(done.stdout)} - {"docker0"}
 
@@ -120,3 +120,59 @@ def test_an_error_reaches_dockers_user(docker: Dockerd, tmp_path: Path) -> None:
 def _create(docker: Dockerd, name: str, ipam: str) -> None:
     body: dict[str, Any] = {"Name": name, "Driver": "lnw"}
     docker("POST", "/networks/create", body | ({"IPAM": {"Driver": "lnw"}} if ipam else {}))
+
+
+def test_a_driver_of_another_package(docker: Dockerd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example driver, a package of its own, serves Docker too: its containers are ports of Open vSwitch and reach each other."""
+    example = Path(__file__).parents[2] / "examples/ovs_driver"
+    if not Path("/usr/share/openvswitch/vswitch.ovsschema").exists():
+        pytest.skip("needs Open vSwitch: apt-get install openvswitch-switch")
+    monkeypatch.syspath_prepend(str(example / "src"))
+    from libnetwork_ovs.driver import OvsDriver
+
+    with switch(docker.host, tmp_path, monkeypatch):
+        before = links(docker)
+        listen = Listen(path=str(docker.plugins / "lnw.sock"))
+        config = {"drivers": {"ovs": OvsDriver()}}
+        with PluginServer(
+            "lnw", driver="ovs", listen=listen, state_dir=tmp_path / "state", host=docker.host, config=config
+        ):
+            docker("POST", "/networks/create", {"Name": "lan", "Driver": "lnw", "Options": {"ovs.vlan": "10"}})
+            docker.run("one", "lan")
+            docker.run("two", "lan")
+            assert docker.inside("one", "ping", "-c", "1", "-W", "2", docker.address("two", "lan")) == 0
+            assert (
+                len([each for each in links(docker) if each.startswith("ovs-")]) == 2
+            )  # the bridge, and Open vSwitch's own
+            for name in ("one", "two"):
+                docker("DELETE", f"/containers/{name}?force=1")
+            docker("DELETE", "/networks/lan")
+            assert links(docker) <= before | {"ovs-netdev"}
+
+
+@contextmanager
+def switch(host: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An Open vSwitch in the daemon's network namespace."""
+    for each in ("RUN", "LOG", "DB", "SYSCONF"):
+        monkeypatch.setenv(f"OVS_{each}DIR", str(place))
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    subprocess.run(["ovsdb-tool", "create", place / "conf.db", "/usr/share/openvswitch/vswitch.ovsschema"], check=True)
+    enter = ["nsenter", f"--net={host}"]
+    servers = (
+        ["ovsdb-server", f"{place}/conf.db", f"--remote=punix:{place}/db.sock"],
+        ["ovs-vswitchd", f"unix:{place}/db.sock", f"--pidfile={place}/vswitchd.pid"],
+    )
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for argv, sign in zip(servers, ("db.sock", "vswitchd.pid"), strict=True):
+            started.append(subprocess.Popen([*enter, *argv, f"--log-file={place}/ovs.log"], stderr=subprocess.DEVNULL))
+            while not (place / sign).exists():
+                assert started[-1].poll() is None
+                time.sleep(0.02)
+            if sign == "db.sock":
+                subprocess.run(["ovs-vsctl", "--no-wait", "init"], check=True)
+        yield
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(10)
