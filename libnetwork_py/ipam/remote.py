@@ -123,7 +123,8 @@ class RemoteIpam:
         Raises:
             LibnetworkError: the plug-in refused, or answered nonsense. Unavailable: it had no address.
         """
-        given: dict[str, str] = dict(options)
+        kind = labels.IPAM_REQUEST_ADDRESS_TYPE  # the pool's options are the pool's: the reference does not repeat them
+        given = {kind: options[kind]} if kind in options else {}
         if mac is not None:
             given[labels.ENDPOINT_MACADDRESS] = str(mac)
         body: dict[str, Any] = {"PoolID": pool_id, "Address": str(address or ""), "Options": given or None}

@@ -143,8 +143,8 @@ def _tls(config: Mapping[str, object]) -> TlsFiles:
 
 
 def _address(url: str, path: Path, tls: TlsFiles | None) -> PluginAddress:
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         if parts.scheme == "unix" and parts.path:
             return PluginAddress(str(path), path=parts.netloc + parts.path)
         if parts.scheme in {"tcp", "http", "https"} and parts.hostname:

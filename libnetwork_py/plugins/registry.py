@@ -16,7 +16,10 @@ from typing import Generic, Protocol, TypeVar, cast
 
 from attrs import frozen
 
-from ..errors import Forbidden, Internal, LibnetworkError, NotFound
+from ..errors import Forbidden, Internal, LibnetworkError, NotFound, NotSupported
+
+API_VERSION = 1
+"""Version of the contracts of plug-ins; one may state the version it was written for as ``api_version``."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -146,6 +149,14 @@ class Registry(Generic[T]):
 
     def _checked(self, name: str, plugin: object, origin: tuple[str, str]) -> T:
         distribution, version = origin
+        wanted = getattr(plugin, "api_version", 1)
+        if isinstance(wanted, int) and wanted > API_VERSION:
+            self._errors[name] = f"needs version {wanted} of the contract"
+            raise NotSupported(
+                f"{self._kind} {name!r} of {distribution} {version} needs version {wanted} of the contract, not {API_VERSION}: "
+                "use a newer libnetwork_py, or an older one of it",
+                code="plugin_version", name=name, distribution=distribution, version=wanted,
+            )  # fmt: skip
         if not isinstance(plugin, self._contract):
             missing = [part for part in _members(self._contract) if not hasattr(plugin, part)]
             self._errors[name] = f"lacks {', '.join(missing)}"

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from libnetwork_py import Forbidden, Internal, NetworkController, NotFound, NotSupported, Unavailable
+from libnetwork_py.drivers.api import Driver
+from libnetwork_py.store.memory import MemoryStore
 from libnetwork_py.testing import FakeKernel
 from tests.unit.lifecycle.fake import everything
 from tests.unit.plugins.stub import Stub, serving
@@ -231,10 +233,18 @@ def test_it_hurts_nobody_else(controller: NetworkController, directory: Path, pl
         controller.create_network("front", "typo")
 
 
+def test_a_newer_contract(kernel: FakeKernel) -> None:
+    """A driver that was written for a newer version of the contract is refused, by name and before anything is done."""
+
+    class Newer(Driver):
+        api_version = 99
+
+    with pytest.raises(NotSupported, match="'newer'"):
+        NetworkController.over(MemoryStore(), kernel, config={"drivers": {"newer": Newer()}})
+
+
 def test_blocked(kernel: FakeKernel, directory: Path, plugin: Stub) -> None:
     """A plug-in that is blocked by configuration is not asked for anything."""
-    from libnetwork_py.store.memory import MemoryStore
-
     config = {"plugin_sockets": [directory], "blocked_plugins": {"x"}}
     with (
         NetworkController.over(MemoryStore(), kernel, config=config) as some,
@@ -248,8 +258,6 @@ def test_it_is_waited_for(directory: Path, kernel: FakeKernel) -> None:
     """A plug-in whose socket nobody listens to yet is tried again until it does."""
     import socket
     import threading
-
-    from libnetwork_py.store.memory import MemoryStore
 
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(directory / "x.sock"))
@@ -274,8 +282,6 @@ def test_it_is_waited_for(directory: Path, kernel: FakeKernel) -> None:
 
 def test_after_a_restart(kernel: FakeKernel, directory: Path, plugin: Stub) -> None:
     """Another controller on the same store describes the same, without asking the plug-in, even when that is gone."""
-    from libnetwork_py.store.memory import MemoryStore
-
     store = MemoryStore()
     config = {"plugin_sockets": [directory], "plugin_timeout": 0.3}
     first = NetworkController.over(store, kernel, config=config)
