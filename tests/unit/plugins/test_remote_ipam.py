@@ -20,7 +20,9 @@ def ipam(plugin: Stub) -> Stub:
     left = iter(range(2, 250))
 
     def address(body: Any) -> dict[str, Any]:
-        wanted = body["Address"] or ("10.81.0.1" if body["Options"] else f"10.81.0.{next(left)}")
+        wanted = body["Address"] or (
+            "10.81.0.1" if "RequestAddressType" in (body["Options"] or {}) else f"10.81.0.{next(left)}"
+        )
         return {"Address": f"{wanted}/16", "Data": {}}
 
     plugin.answers |= {
