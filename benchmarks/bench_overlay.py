@@ -63,7 +63,7 @@ def etcd(address: str, start: Callable[..., Any] = subprocess.Popen) -> Iterator
     with tempfile.TemporaryDirectory() as directory:
         options = ["--data-dir", directory, "--log-level=error", "--listen-peer-urls=http://127.0.0.1:2380"]
         options += [f"--listen-client-urls={where}", f"--advertise-client-urls={where}"]
-        server = start([ETCD, *options], stderr=subprocess.DEVNULL)
+        server = start(["setpriv", "--pdeathsig", "KILL", ETCD, *options], stderr=subprocess.DEVNULL)
         try:
             yield where.replace("http", "etcd")
         finally:
@@ -375,7 +375,7 @@ def scale(hosts: int, endpoints: int, networks: int) -> None:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(f"memory: {memory / 1e6:.0f} MB for {hosts} hosts, {memory / hosts / 1e6:.1f} MB a host")
         _latencies(opened, networks)
-        os._exit(0)  # what is left is in memory
+    os._exit(0)  # what is left is in memory
 
 
 def _simulated(number: int, cluster: str) -> NetworkController:
