@@ -20,6 +20,7 @@ PAGES = (
     "docs/drivers/bridge.md",
     "docs/drivers/host.md",
     "docs/write-a-driver.md",
+    "docs/drivers/overlay.md",
     "docs/others.md",
 )
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
