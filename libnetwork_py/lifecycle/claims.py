@@ -203,6 +203,12 @@ class Planner:
         ]
         return found + gone
 
+    def fences(self) -> list[Group]:
+        """Return what takes down the fences of this host: none of its operations is under way, so whoever put them up has died."""
+        own = self._mirror.host.encode()
+        items = [item for key, item in self._mirror.items.items() if key.startswith("fence/") and item.document == own]
+        return [Group((Write(item.key, None, item.revision),)) for item in items]
+
     # Own endpoints against what the cluster has of them
 
     def standing(self, endpoint: EndpointRecord, network: NetworkRecord) -> bool:

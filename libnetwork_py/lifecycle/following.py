@@ -175,3 +175,4 @@ class Following:
             else:
                 yield from self._planner.update(endpoint, network)
         yield from self._planner.release(self._planner.leftover())
+        yield from self._planner.fences()
