@@ -202,7 +202,8 @@ class Sandboxes:
             record = self._get(sandbox_id)
             target = state.network(network.id)
             work.step(f"connect {record.name} to {target.name}")
-            spec = EndpointSpec(**{**options, "name": options.get("name") or record.name})
+            asked: dict[str, Any] = {**options, "name": options.get("name") or record.name}
+            spec = EndpointSpec(**asked)
             endpoint = self._endpoints.add(target, spec, work)
             return self._endpoints.handle(self._endpoints.attach(endpoint, record, priority, work))
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.timeout(180)
 def test_whatever_a_kill_leaves_is_put_right(tmp_path: Path) -> None:
-    """Wherever a host is killed, before or after a commit to its own store or the cluster's, its next start has both agree, and the kernel."""
+    """Wherever a host is killed, before or after a commit to its own store or the cluster's, its next start has both agree."""
     with servers.etcd() as (server,):
         argv = [sys.executable, "-m", "tests.engines.kill_sweep", f"etcd://{server.address}", str(tmp_path)]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT, timeout=170)
