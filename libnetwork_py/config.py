@@ -90,6 +90,7 @@ class ControllerConfig:
             endpoints' names are free.
         outside: Without root, and with a host of the controller's own: ``pasta``: have that program lead it to the network where the caller
             is; ``auto``: if it is installed; ``none``: leave it alone.
+        localhost: Likewise: have published TCP and UDP ports reached at 127.0.0.1 of the caller's own machine too, by a relay.
         lock_timeout: Seconds to wait for another thread or process that is changing the same state directory.
     """
 
@@ -106,6 +107,7 @@ class ControllerConfig:
     lock_timeout: float = 60.0
     privilege: Privilege = field(default="auto", converter=_privilege)
     outside: Outside = field(default="auto", converter=_outside)
+    localhost: bool = False
 
     @classmethod
     def of(cls, value: ControllerConfig | Mapping[str, object] | None) -> ControllerConfig:

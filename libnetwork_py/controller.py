@@ -467,7 +467,13 @@ def _linux(host: str, config: ControllerConfig, directory: Callable[[], Path] | 
     """Return the kernel layer. ``directory``: opens the state directory, where there is one that several processes may share."""
     from .kernel.linux import LinuxKernel
 
-    return LinuxKernel(host or None, privilege=config.privilege, directory=directory, outside=config.outside)
+    return LinuxKernel(
+        host or None,
+        privilege=config.privilege,
+        directory=directory,
+        outside=config.outside,
+        localhost=config.localhost,
+    )
 
 
 def _persistent(state_dir: Path | None) -> tuple[Store, Path]:

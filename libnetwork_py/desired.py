@@ -17,13 +17,13 @@ from typing import Literal, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from .published import Element, Key, Relay, Table
+from .published import CALLER, Element, Key, Relay, Table
 from .types import IPAddress, IPInterface, IPNetwork, MacAddress
 
 __all__ = [
-    "HOST", "MTU_DEFAULT", "PHASES", "VXLAN_PORT", "Address", "Bridge", "Change", "Description", "Element", "Entry", "Forwarding", "Key",
-    "Link", "Moved", "Namespace", "Neighbour", "Qdisc", "Relay", "Route", "Sysctl", "Table", "Veth", "Vxlan", "Word", "between", "phase",
-    "replaced", "reshaped",
+    "CALLER", "HOST", "MTU_DEFAULT", "PHASES", "VXLAN_PORT", "Address", "Bridge", "Change", "Description", "Element", "Entry", "Forwarding",
+    "Key", "Link", "Moved", "Namespace", "Neighbour", "Qdisc", "Relay", "Route", "Sysctl", "Table", "Veth", "Vxlan", "Word", "between",
+    "phase", "replaced", "reshaped",
 ]  # fmt: skip
 
 VXLAN_PORT = 4789

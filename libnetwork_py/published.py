@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from ipaddress import IPv6Address
 from typing import TypeAlias
 
 from attrs import field, frozen
@@ -82,11 +83,16 @@ def _counted(fields: tuple[Atom, ...], number: int) -> tuple[Atom, ...]:
     return (*fields[:-1], last + number)
 
 
+CALLER = IPv6Address("::ffff:127.0.0.1")
+"""The address of the caller's own machine, for a `Relay`: no address of the host is written so."""
+
+
 @frozen(cache_hash=True)
 class Relay:
     """A run of ``count`` ports of a host's address, from ``port`` on, carried to as many of ``to`` by a process: the kernel cannot.
 
-    ``host_ip`` ``::`` is every IPv6 address of the host. The namespace is the host's.
+    ``host_ip`` ``::`` is every IPv6 address of the host; `CALLER` is 127.0.0.1 where the caller is, which for a user's host is somewhere
+    else. The namespace is the host's.
     """
 
     namespace: str

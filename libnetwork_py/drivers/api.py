@@ -116,6 +116,7 @@ class Context:
             of its endpoints is joined, and again when the peers change; then it may be asked with those alone that have changed, as they
             were and as they are, so a peer's words must depend on no other peer but one with the same MAC address.
         vtep: This host's own address in the underlay, where it has one.
+        localhost: Whether published ports shall be reached at 127.0.0.1 of the caller's machine too, where the host is another one.
         controller: The controller's id, for names of what several hosts of one machine must not both make.
     """
 
@@ -127,6 +128,7 @@ class Context:
     peers: Sequence[Peer] = ()
     vtep: IPAddress | None = None
     controller: str = ""
+    localhost: bool = False
 
 
 @frozen

@@ -47,6 +47,11 @@ class Kernel(Contract):
         ...
 
     @property
+    def localhost(self) -> bool:
+        """Whether published ports shall be reached at the caller's 127.0.0.1 too (`desired.CALLER`)."""
+        ...
+
+    @property
     def alive(self) -> bool:
         """Whether there is still somebody to change anything: the process that owned a user's namespaces may have been killed."""
         ...

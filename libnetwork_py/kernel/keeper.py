@@ -122,7 +122,7 @@ class Keeper:
     """
 
     def __init__(self, listener: socket | None, *, owns_host: bool) -> None:
-        self._listener = listener
+        self._listener, self._owns_host = listener, owns_host
         self._home = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
         self._user = _identity("/proc/self/ns/user")
         self._made: set[tuple[int, int]] = {_identity(_HERE)} if owns_host else set()
@@ -172,8 +172,8 @@ class Keeper:
             return False
         with open("/proc/self/net/dev", encoding="ascii") as file:  # noqa: PTH123 (as above)
             links = len(file.readlines()) - 2
-        ours = links > (1 if self.outside is None else 2)
-        return bool(os.listdir(NAMES)) or (ours and bool(self._made))  # noqa: PTH208 (as above)
+        ours = links > (2 if self.outside == "" else 1)
+        return bool(os.listdir(NAMES)) or (ours and self._owns_host)  # noqa: PTH208 (as above)
 
     def _accept(self, listener: socket) -> None:
         fd, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001 (all there is without `socket`)

@@ -48,6 +48,7 @@ class LinuxKernel:
         privilege: ``root``: the caller's own; ``user``: that of a user namespace; ``auto``: the caller's own if that is enough.
         directory: Gives the state directory whose controllers share one user namespace; ``None``: one for this caller alone.
         outside: Whether a new host's namespace is led outside by ``pasta``; ``auto``: where that is installed.
+        localhost: Whether ports published on such a host are reached at the caller's 127.0.0.1 too.
 
     Raises:
         Forbidden: the process lacks ``CAP_NET_ADMIN`` or ``CAP_SYS_ADMIN``, or may not have a user namespace.
@@ -61,8 +62,10 @@ class LinuxKernel:
         privilege: Literal["auto", "root", "user"] = "auto",
         directory: Callable[[], Path] | None = None,
         outside: Literal["auto", "pasta", "none"] = "auto",
+        localhost: bool = False,
     ) -> None:
         self._opener = _opener(host, privilege, directory, outside)
+        self._localhost = localhost and self._opener.mode == "user" and host is None
         self._relays = Relays(self._opener)
         self._sockets = Sockets(self._opener, self._relays)
         self._reaper = Reaper(self._sockets, self._do)
@@ -74,6 +77,11 @@ class LinuxKernel:
     def privilege(self) -> Literal["root", "user"]:
         """Whose privilege is used; see `Kernel.privilege`."""
         return self._opener.mode
+
+    @property
+    def localhost(self) -> bool:
+        """Whether ports are published to the caller's machine too; see `Kernel.localhost`."""
+        return self._localhost
 
     @property
     def alive(self) -> bool:

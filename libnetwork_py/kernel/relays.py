@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import define
 
-from ..desired import HOST, Key, Relay
-from ..errors import LibnetworkError, Unavailable
+from ..desired import CALLER, HOST, Key, Relay
+from ..errors import Conflict, Forbidden, LibnetworkError, Unavailable
 from ..types import IPAddress, Protocol
 from .children import DESCRIPTORS_MAX, Child, Line, Program
 from .transport import failed
@@ -212,9 +212,8 @@ class Relays:
         opened: list[socket.socket] = []
         try:
             for port in ports:
-                # not the library's own worker: it may be waiting for whoever asks
-                opened.append(self._opener.socket_soon(HOST, socket.AF_INET6, *_KINDS[word.protocol])())
-                opened[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                opened.append(self._new(word))
+                opened[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, word.host_ip != CALLER)
                 opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, word.protocol == "tcp")
                 opened[-1].bind((str(word.host_ip), port))
         except (OSError, LibnetworkError) as error:
@@ -225,8 +224,16 @@ class Relays:
                 return []
             if isinstance(error, LibnetworkError):
                 raise
+            if word.host_ip == CALLER:
+                raise _not_at_the_caller(error, word, port) from error
             raise failed(error, f"relay {word.protocol} port {port} of {word.host_ip}") from error
         return opened
+
+    def _new(self, word: Relay) -> socket.socket:
+        if word.host_ip == CALLER:
+            return socket.socket(socket.AF_INET6, *_KINDS[word.protocol])
+        # not the library's own worker: it may be waiting for whoever asks
+        return self._opener.socket_soon(HOST, socket.AF_INET6, *_KINDS[word.protocol])()
 
     # what is said
 
@@ -272,6 +279,17 @@ class Relays:
                 {key: self._open(carried.word) for key, carried in before.items() if carried is not None}
             )
             self._tell(restored)
+
+
+def _not_at_the_caller(error: OSError, word: Relay, port: int) -> LibnetworkError:
+    place = f"127.0.0.1:{port}/{word.protocol}"
+    if error.errno == errno.EADDRINUSE:
+        text = f"port {place} of your machine is in use by another process: stop it, or choose another host port"
+        return Conflict(text, code="port_in_use", port=port, protocol=word.protocol, errno=error.errno)
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        text = f"port {place} of your machine takes privilege: choose one from 1024 on, or open the controller without `localhost`"
+        return Forbidden(text, code="privileged_port", port=port, protocol=word.protocol, errno=error.errno)
+    return failed(error, f"publish at {place} of your machine")
 
 
 def _messages(carried: Iterable[_Carried]) -> Iterator[tuple[bytes, list[int]]]:

@@ -46,10 +46,12 @@ class Describer:
         table: Table,
         baseline: Mapping[str, str],
         controller: str = "",
+        *,
+        localhost: bool = False,
     ) -> None:
         self._state = state
         self._drivers = drivers
-        self._context = Context(table, baseline, controller=controller)
+        self._context = Context(table, baseline, controller=controller, localhost=localhost)
 
     def at(self, vtep: IPAddress | None) -> None:
         """Say what this host's address in the underlay is."""

@@ -64,7 +64,9 @@ class Engine:
         self.warnings: list[str] = []
         self.baseline: dict[str, str] = {}
         self.files = Files(env.files)
-        self.describer = Describer(self.state, env.drivers, env.table, self.baseline, env.id)
+        self.describer = Describer(
+            self.state, env.drivers, env.table, self.baseline, env.id, localhost=env.kernel.localhost
+        )
         self.addressing = Addressing(env.ipams, env.kernel)
         self.addressing.warn(self.warnings)
         self.cluster: Cluster | None = None

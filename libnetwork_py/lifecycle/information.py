@@ -35,6 +35,7 @@ class Info(Displayed):
         privilege: ``root``: the caller's own privilege is used; ``user``: that of a user namespace.
         outside: How the host reaches the outside: ``host``: it is the machine's own way; ``pasta``, or ``pasta: `` and why it does not
             work; ``none``.
+        localhost: Whether ports published on a user's host are reached at 127.0.0.1 of the machine too.
         networks: How many there are; ``sandboxes``, ``endpoints``: likewise.
         cluster: The cluster's store, its hosts and this one's address; empty for a controller of its own.
         warnings: What does not hurt yet.
@@ -49,6 +50,7 @@ class Info(Displayed):
     firewall: str
     privilege: str
     outside: str
+    localhost: bool
     networks: int
     sandboxes: int
     endpoints: int
@@ -84,6 +86,7 @@ def gather(engine: Engine, directory: Path | None) -> Info:
         f"nftables inet {env.table.name}",
         env.kernel.privilege,
         env.kernel.outside(),
+        env.kernel.localhost,
         *counts,
         cluster,
         warnings,

@@ -262,6 +262,11 @@ class FakeKernel:
         return "root"
 
     @property
+    def localhost(self) -> bool:
+        """There is no caller's machine beside this one."""
+        return False
+
+    @property
     def alive(self) -> bool:
         """It always is."""
         return True

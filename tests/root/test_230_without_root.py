@@ -23,9 +23,9 @@ from typing import Any
 import pytest
 
 from libnetwork_py import NetworkController, Sandbox
-from libnetwork_py.errors import Forbidden, InvalidParameter, NotSupported, Unavailable
+from libnetwork_py.errors import Conflict, Forbidden, InvalidParameter, NotSupported, Unavailable
 from tests.root import machine, world
-from tests.root.api_lab import at, of, pings, python, serving, started
+from tests.root.api_lab import asks, at, of, pings, python, serving, started
 
 USER = {"privilege": "user"}
 
@@ -289,6 +289,38 @@ def test_without_pasta(monkeypatch: pytest.MonkeyPatch) -> None:
         assert controller.info().outside == "none"
     with pytest.raises(NotSupported, match="apt install passt"):
         NetworkController.temporary(config={**USER, "outside": "pasta"})
+
+
+def test_localhost(controller: NetworkController) -> None:
+    """With ``localhost`` a published port answers at 127.0.0.1 where the caller is, by TCP and UDP, until it is published no more."""
+    assert not controller.info().localhost
+    with NetworkController.temporary(config={**USER, "localhost": True}) as published:
+        assert published.info().localhost
+        box = published.create_sandbox("web")
+        with socket.create_server(("127.0.0.1", 0)) as found:
+            port = found.getsockname()[1]
+        endpoint = box.connect(published.create_network("front"), ports=[f"{port}:80", f"{port}:80/udp"])
+        gateway = str(published.network("front").gateways[0])
+        with serving(of(box), 80):
+            assert asks(at(""), "127.0.0.1", port) == gateway
+            assert asks(at(""), "127.0.0.1", port, "udp") == gateway
+            assert not published.reconcile(repair=False)
+            for each in endpoint.ports:
+                endpoint.unpublish(each)
+            assert asks(at(""), "127.0.0.1", port, within=1) is None
+
+
+def test_localhost_is_taken() -> None:
+    """A port of the caller's machine that another process has is `Conflict`, and nothing is published."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        NetworkController.temporary(config={**USER, "localhost": True}) as controller,
+    ):
+        endpoint = controller.create_network("front").create_endpoint(ports=[f"{taken.getsockname()[1]}:80"])
+        with pytest.raises(Conflict, match="of your machine") as caught:
+            endpoint.join(controller.create_sandbox("web"))
+        assert caught.value.code == "port_in_use"
+        assert endpoint.state == "created"
 
 
 # callers

@@ -242,4 +242,4 @@ def _ports(network: NetworkRecord, endpoint: EndpointRecord, context: Context) -
         for binding in endpoint.bindings:
             elements += port_elements(context.table, binding, address, mode=options.modes[family], shared=detours)
     yield from apart(endpoint.bindings, elements)
-    yield from relay_words(endpoint, options)
+    yield from relay_words(endpoint, options, localhost=context.localhost)

@@ -1,8 +1,9 @@
 """Published ports that the kernel's translation does not reach, and so a relay carries.
 
-Division of labour: `relay_words` says which; the kernel layer has the process. Two things are left to it:
+Division of labour: `relay_words` says which; the kernel layer has the process. Two things are left to it, and a third without root:
 
 * ``::1``. IPv6 has no ``route_localnet``: a packet with a loopback address never leaves by another interface, translated or not.
+* 127.0.0.1 of the caller's own machine, where the host is a namespace that only the caller's user knows.
 * The host's IPv6 addresses, for an endpoint that has IPv4 alone: the kernel's NAT does not lead from one family to the other.
 
 Also clients with link-local addresses, whose packets are not translated since the answer could not find back. Everything else is the
@@ -13,10 +14,10 @@ May import: drivers.bridge.options, desired, endpoint, types, errors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv6Address
 
-from ...desired import HOST, Relay
+from ...desired import CALLER, HOST, Relay
 from ...endpoint import EndpointRecord
 from ...errors import InvalidParameter
 from ...types import Family, IPAddress, PortBinding
@@ -33,9 +34,12 @@ def published(endpoint: EndpointRecord) -> list[IPAddress]:
     return list(first.values())
 
 
-def relay_words(endpoint: EndpointRecord, options: BridgeOptions) -> Iterator[Relay]:
-    """Return what a relay carries for an endpoint with concrete host ports."""
+def relay_words(endpoint: EndpointRecord, options: BridgeOptions, *, localhost: bool = False) -> Iterator[Relay]:
+    """Return what a relay carries for an endpoint with concrete host ports; ``localhost``: to the caller's own machine too."""
     to = {each.version: each for each in published(endpoint)}
+    if localhost:
+        for binding in endpoint.bindings:
+            yield from _to_the_caller(binding, to, options)
     target = to.get(6) or to.get(4)
     if target is None or not _translated(6 if target.version == 6 else 4, options):
         return
@@ -45,6 +49,16 @@ def relay_words(endpoint: EndpointRecord, options: BridgeOptions) -> Iterator[Re
             yield Relay(
                 HOST, binding.protocol, address, binding.host_port, target, binding.container_port, binding.count
             )
+
+
+def _to_the_caller(binding: PortBinding, to: Mapping[Family, IPAddress], options: BridgeOptions) -> Iterator[Relay]:
+    """A port of all the host's addresses, or of its loopback, for the caller's machine. SCTP is not for users."""
+    target = to.get(4) or to.get(6)
+    everywhere = binding.host_ip is None or binding.host_ip.is_unspecified or binding.host_ip.is_loopback
+    if target is None or not everywhere or binding.protocol == "sctp":
+        return
+    if _translated(4 if target.version == 4 else 6, options):
+        yield Relay(HOST, binding.protocol, CALLER, binding.host_port, target, binding.container_port, binding.count)
 
 
 def check_port(port: PortBinding, endpoint: EndpointRecord, options: BridgeOptions) -> None:

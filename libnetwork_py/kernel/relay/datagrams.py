@@ -40,7 +40,7 @@ class Datagrams(Listener):
             except OSError:
                 return
             asked = next((info for level, kind, info in details if kind == socket.IPV6_PKTINFO), b"")
-            if asked and not peer[0].startswith(MAPPED) and asked[0] != GROUP:
+            if asked and peer[0].startswith(MAPPED) == self.run.mapped and asked[0] != GROUP:
                 with suppress(OSError):
                     client = self.client(peer, asked)
                     if client is not None:
@@ -50,7 +50,8 @@ class Datagrams(Listener):
         """Return a client, known or new; ``None`` for one on an internal network."""
         found = self.clients.pop((peer, asked), None)
         if found is None:
-            if peer[0] != LOOPBACK and self.doors.closed(int.from_bytes(asked[16:20], sys.byteorder), peer[0]):
+            known = self.run.mapped or peer[0] == LOOPBACK
+            if not known and self.doors.closed(int.from_bytes(asked[16:20], sys.byteorder), peer[0]):
                 return None
             if len(self.clients) >= CLIENTS_MAX:
                 next(iter(self.clients.values())).close()

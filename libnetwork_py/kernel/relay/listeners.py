@@ -22,10 +22,13 @@ Address = tuple[str, int, int, int]
 
 
 class Run:
-    """A run of ports of one host address, and where they lead."""
+    """A run of ports of one host address, and where they lead.
 
-    def __init__(self, protocol: str, count: int) -> None:
-        self.protocol, self.count = protocol, count
+    ``mapped``: the address is 127.0.0.1 of the machine where the caller is, for whom this host is a namespace.
+    """
+
+    def __init__(self, protocol: str, count: int, *, mapped: bool = False) -> None:
+        self.protocol, self.count, self.mapped = protocol, count, mapped
         self.address, self.port = "", 0
         self.ports: dict[int, Listener] = {}
 

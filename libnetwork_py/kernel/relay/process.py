@@ -27,7 +27,7 @@ from typing import Any
 
 from .datagrams import IDLE, Datagrams
 from .doors import Doors
-from .listeners import DATAGRAM, PROTOCOLS, Run
+from .listeners import DATAGRAM, MAPPED, PROTOCOLS, Run
 from .loop import Loop
 from .streams import Streams
 
@@ -121,7 +121,7 @@ class Relay:
         if run is None or run.count != count:
             if run is not None:
                 run.close()
-            run = self.runs[key] = Run(key[0], count)
+            run = self.runs[key] = Run(key[0], count, mapped=key[1].startswith(MAPPED))
         return run
 
     def drop(self, key: Key) -> None:

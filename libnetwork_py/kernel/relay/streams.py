@@ -45,7 +45,9 @@ class Streams(Listener):
         """Carry a client's connection on, or refuse it."""
         client.setblocking(False)
         try:
-            if peer[0].startswith(MAPPED) or (peer[0] != LOOPBACK and self.closed_to(client, peer[0])):
+            if peer[0].startswith(MAPPED) != self.run.mapped:
+                raise PermissionError
+            if not self.run.mapped and peer[0] != LOOPBACK and self.closed_to(client, peer[0]):
                 raise PermissionError
             server = self.run.connect(self.number)
         except OSError:
