@@ -31,7 +31,8 @@ def join(url: ClusterUrl, engine: Engine, endpoints: Endpoints, host: str) -> Cl
         url: Where the store is.
         engine: The controller's.
         endpoints: Its use cases of endpoints.
-        host: Path of the namespace that plays the host, from which the store is reached; empty for the caller's own.
+        host: Path of the namespace that plays the host, from which the store is reached; empty for the caller's own, from which it is
+            reached without root too.
 
     Raises:
         NotFound: there is no such back end. NotSupported: its client is not installed.
@@ -39,7 +40,8 @@ def join(url: ClusterUrl, engine: Engine, endpoints: Endpoints, host: str) -> Cl
     env = engine.env
 
     def inside() -> AbstractContextManager[None]:
-        return env.kernel.entered(HOST) if host else nullcontext()
+        # without root nobody can be inside: the store is reached from where the caller is
+        return env.kernel.entered(HOST) if host and env.kernel.privilege == "root" else nullcontext()
 
     with inside():
         store = _opened(url, env.config)

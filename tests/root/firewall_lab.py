@@ -9,7 +9,6 @@ import ctypes
 import os
 import selectors
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -88,9 +87,7 @@ class Lab:
 
     def ip(self, place: str, *lines: str) -> None:
         """Run lines of ``ip`` in a place, in one process."""
-        name = Path(self.places[place]).name
-        argv = ["ip", "-n", name, "-batch", "-"]
-        done = subprocess.run(argv, input="\n".join(lines), text=True, check=False, capture_output=True)
+        done = machine.run_in(self.places[place], ["ip", "-batch", "-"], input="\n".join(lines), check=False)
         assert done.returncode == 0, f"{place}: {done.stderr}"
 
     def set(self, place: str, **settings: int) -> None:

@@ -27,6 +27,8 @@ from libnetwork_py.errors import Conflict, Forbidden, InvalidParameter, NotSuppo
 from tests.root import machine, world
 from tests.root.api_lab import asks, at, of, pings, python, serving, started
 
+os.environ["LIBNETWORK_PY_TESTS"] = str(os.getpid())
+MARK = f"LIBNETWORK_PY_TESTS={os.getpid()}\0".encode()
 USER = {"privilege": "user"}
 
 
@@ -53,11 +55,11 @@ def helper(controller: NetworkController) -> int:
 
 
 def keepers() -> set[int]:
-    """All such processes."""
+    """All such processes that these tests have caused: other tests may run at the same time."""
     found: set[int] = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
-            if b"kernel/keeper.py" in path.read_bytes():
+            if b"kernel/keeper.py" in path.read_bytes() and MARK in (path.parent / "environ").read_bytes():
                 found.add(int(path.parent.name))
     return found
 
