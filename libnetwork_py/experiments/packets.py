@@ -15,13 +15,15 @@ _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
 _FLAGS = ((0x02, "S"), (0x01, "F"), (0x04, "R"), (0x08, "P"), (0x10, "."))
 """As tcpdump writes them."""
 _ICMP = {
-    (1, 8): "echo request",
     (1, 0): "echo reply",
+    (1, 3): "unreachable",
+    (1, 8): "echo request",
+    (58, 1): "unreachable",
     (58, 128): "echo request",
     (58, 129): "echo reply",
-    (1, 3): "unreachable",
+    (58, 135): "neighbour solicitation",
+    (58, 136): "neighbour advertisement",
 }
-_ICMP |= {(58, 135): "neighbour solicitation", (58, 136): "neighbour advertisement", (58, 1): "unreachable"}
 
 
 @frozen

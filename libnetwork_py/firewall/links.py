@@ -41,7 +41,7 @@ def words(
         apart: Destinations that packets do not reach.
     """
     cut = list(apart)
-    families = [family for family in FAMILIES if any(each.version == family for each in cut)]
+    families: list[Family] = [family for family in FAMILIES if any(each.version == family for each in cut)]
     rules = [
         rule(member(["ip daddr" if family == 4 else "ip6 daddr"], _TYPES[family]), verdict("drop"))
         for family in families
@@ -54,7 +54,11 @@ def words(
         namespace, f"{PREFIX}{name}", tuple(_TYPES[family] for family in families), (Chain("in", tuple(rules), hook),)
     )
     yield table
-    yield from (Element(namespace, table.name, _TYPES[4 if each.version == 4 else 6], (each,)) for each in cut)
+    yield from (Element(namespace, table.name, _TYPES[_family(each)], (each,)) for each in cut)
+
+
+def _family(address: IPAddress) -> Family:
+    return 4 if address.version == 4 else 6
 
 
 def chance(loss: int, seed: int | None) -> Rule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -28,7 +29,9 @@ def test_constants_are_pyroute2s() -> None:
     types |= {"inet_proto": "INET_PROTOCOL", "inet_service": "INET_SERVICE"}
     assert {kind: getattr(nftsocket, f"DATA_TYPE_{name}") for kind, name in types.items()} == nft_atoms._TYPES
     for name, numbers in nft_rules.NUMBERS.items():
-        declared = getattr(nftsocket.nft_rule_msg.nft_expr, f"nft_{name}").nla_map if numbers else ()
+        declared: Sequence[tuple[str, str]] = (
+            getattr(nftsocket.nft_rule_msg.nft_expr, f"nft_{name}").nla_map if numbers else ()
+        )
         prefix = "NFTA_NG_" if name == "numgen" else f"NFTA_{name.upper()}_"
         known = {full.removeprefix(prefix).lower(): number for number, (full, _) in enumerate(declared)}
         assert numbers.items() <= known.items(), name
