@@ -78,13 +78,7 @@ class Plugin:
         patience = self._limit if start - self._given_up >= self._limit or not self._given_up else 0.0
         while True:
             try:
-                address = self._discovery.find(self.name)
-                return exchange(address, f"/{method}", data, self._limit)
-            except NoAnswer as error:
-                raise Unavailable(
-                    f"plug-in {self.name!r} at {address} gave no answer to {method}: {error}",
-                    code="plugin_silent", name=self.name, method=method,
-                ) from error  # fmt: skip
+                return self._ask(method, data)
             except NotFound as error:
                 if self._implements is None:  # it was never there
                     raise
@@ -96,6 +90,16 @@ class Plugin:
                 raise self._unreachable(problem) from problem
             time.sleep(pause)
             pause *= 2
+
+    def _ask(self, method: str, data: bytes) -> Answer:
+        address = self._discovery.find(self.name)
+        try:
+            return exchange(address, f"/{method}", data, self._limit)
+        except NoAnswer as error:
+            raise Unavailable(
+                f"plug-in {self.name!r} at {address} gave no answer to {method}: {error}",
+                code="plugin_silent", name=self.name, method=method,
+            ) from error  # fmt: skip
 
     def _unreachable(self, error: Exception) -> LibnetworkError:
         if isinstance(error, NotFound):

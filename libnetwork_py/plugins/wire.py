@@ -13,7 +13,7 @@ from ..types import PortBinding, Protocol
 
 _NUMBERS: Mapping[Protocol, int] = {"tcp": 6, "udp": 17, "sctp": 132}
 """IANA's protocol numbers."""
-_NAMES = {number: name for name, number in _NUMBERS.items()}
+_NAMES: Mapping[int, Protocol] = {number: name for name, number in _NUMBERS.items()}
 
 
 def portmap(bindings: Iterable[PortBinding]) -> list[dict[str, Any]]:

@@ -51,36 +51,41 @@ class Stub(socketserver.ThreadingUnixStreamServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Stub
     protocol_version = "HTTP/1.1"
 
     def address_string(self) -> str:
         return "unix"
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name it has there)
         """Be quiet."""
+
+    @property
+    def stub(self) -> Stub:
+        """The server."""
+        assert isinstance(self.server, Stub)
+        return self.server
 
     def do_POST(self) -> None:
         method = self.path.lstrip("/")
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         body = json.loads(raw) if raw else None
-        self.server.requests.append((method, body))
-        self.server.headers.append(dict(self.headers))
-        if method in self.server.hang:
+        self.stub.requests.append((method, body))
+        self.stub.headers.append(dict(self.headers))
+        if method in self.stub.hang:
             time.sleep(30)
             return
-        if method in self.server.raw:
-            self.wfile.write(self.server.raw[method])
+        if method in self.stub.raw:
+            self.wfile.write(self.stub.raw[method])
             self.close_connection = True
             return
-        answer = self.server.answers.get(method)
-        status = self.server.status.get(method, 200 if answer is not None else 404)
+        answer = self.stub.answers.get(method)
+        status = self.stub.status.get(method, 200 if answer is not None else 404)
         document = answer(body) if callable(answer) else answer or {}
         self._send(status, json.dumps(document).encode())
 
     def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", self.server.content_type)
+        self.send_header("Content-Type", self.stub.content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
