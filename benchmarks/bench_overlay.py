@@ -431,15 +431,14 @@ def main() -> None:
     parser.add_argument("--endpoints", type=int, default=10_000)
     parser.add_argument("--networks", type=int, default=50)
     given = parser.parse_args()
-    match given.what:
-        case "first":
-            first(given.hosts or 3, given.count)
-        case "throughput":
-            throughput(given.seconds)
-        case "state":
-            state(given.peers)
-        case "scale":
-            scale(given.hosts or 200, given.endpoints, given.networks)
+    if given.what == "first":
+        first(given.hosts or 3, given.count)
+    elif given.what == "throughput":
+        throughput(given.seconds)
+    elif given.what == "state":
+        state(given.peers)
+    else:
+        scale(given.hosts or 200, given.endpoints, given.networks)
 
 
 if __name__ == "__main__":

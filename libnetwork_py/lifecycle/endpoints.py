@@ -9,7 +9,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from attrs import evolve
@@ -56,6 +56,8 @@ class Endpoints:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.outlets: Outlets | None = None
+        self.fits: Callable[[NetworkRecord], object] = lambda _: None
+        """Checks a network of the cluster on this host, which another one has created; `networks` sets it."""
         self._last: dict[str, dict[IPAddress, tuple[str, MacAddress]]] = {}
         """Addresses' last owners and where they had them, by network: an address at another MAC address is announced."""
 
@@ -199,6 +201,8 @@ class Endpoints:
         network = state.networks[endpoint.network_id]
         driver = self._engine.env.drivers.get(network.driver)
         _check_host(network, driver, sandbox)
+        if driver.capability.vni and not state.segments(network.id):
+            self.fits(network)
         kernel = self._engine.env.kernel
         ifname = interface_name(state, kernel, endpoint, sandbox, driver.interface_prefix(network))
         bindings = self._reserve(endpoint.ports, endpoint, work) if driver.capability.reserves_ports else ()

@@ -42,6 +42,7 @@ class Networks:
         self._engine = engine
         self._endpoints = endpoints
         endpoints.outlets = Outlets(engine, self.create, endpoints)
+        endpoints.fits = self._check_here
 
     def handle(self, record: NetworkRecord) -> Network:
         """Return the handle of a record."""
@@ -191,6 +192,12 @@ class Networks:
                 )
             return ""
         return cluster.host
+
+    def _check_here(self, network: NetworkRecord) -> None:
+        """Have the driver check on this host a network that was created on another: its first endpoint here is about to join."""
+        engine = self._engine
+        driver = engine.env.drivers.get(network.driver)
+        driver.check_network(network, self._surroundings(engine.env.kernel.facts(), ()))
 
     def _surroundings(self, facts: Facts, others: Sequence[NetworkRecord]) -> Surroundings:
         cluster = self._engine.cluster

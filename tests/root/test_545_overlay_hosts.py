@@ -176,6 +176,19 @@ def test_bad_input(hosts: list[NetworkController]) -> None:
     assert [each.name for each in one.networks()] == ["net"]
 
 
+def test_a_host_whose_underlay_is_too_narrow(hosts: list[NetworkController], lab: Lab) -> None:
+    """A host that cannot send the network's packets whole refuses to join an endpoint to it; nothing is made there."""
+    one, two = hosts
+    one.create_sandbox("ov-web").connect(one.create_network("net", "overlay"))
+    machine.run_in(lab.hosts[1].path, ["ip", "link", "set", "eth0", "mtu", "1400"])
+    api = two.create_sandbox("ov-api")
+    with pytest.raises(InvalidParameter, match="takes packets of 1400 bytes"):
+        api.connect(two.network("net"))
+    assert api.endpoints() == []
+    machine.run_in(lab.hosts[1].path, ["ip", "link", "set", "eth0", "mtu", "1500"])
+    api.connect(two.network("net"))
+
+
 def test_nothing_remains(hosts: list[NetworkController], lab: Lab) -> None:
     """With the last endpoint of a host the network's namespace and devices go; with the networks everything does."""
     one, two = hosts
