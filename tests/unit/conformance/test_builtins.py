@@ -24,7 +24,7 @@ from libnetwork_py.testing.ipam_suite import IpamContract
 from libnetwork_py.testing.store_suite import StoreContract
 from tests.unit.lifecycle.actor import Actor
 
-ELSEWHERE = {"overlay": "its networks are of global scope, which needs a cluster: tests/unit/overlay, tests/root"}
+ELSEWHERE = {"overlay": "its networks are of global scope, which needs a cluster: it has tests of its own"}
 """Drivers that are held against the contract elsewhere, and why."""
 
 
