@@ -33,9 +33,11 @@ from tests.root import machine
 from tests.root.machine import Outside
 from tests.root.places import GATEWAYS, MEMBERS, SUBNETS, complete, published
 from tests.root.probing import ask, servers
-from tests.root.reachability import MODES, Row, Topology, cells, listening, rows
+from tests.root.reachability import HOST_PORTS, MODES, Row, Topology, cells, listening, rows
 
 TAG = "-reach"
+VARIED = ("front", "plain")
+"""The networks whose mode and ICC vary."""
 RUN = Path(f"/opt/peers/run{TAG}")
 MODE_KEYS = tuple(f"com.docker.network.bridge.gateway_mode_ipv{family}" for family in (4, 6))
 ICC_KEY = "com.docker.network.bridge.enable_icc"
@@ -100,7 +102,8 @@ def topology(docker: Dockerd, outside: Outside, mode: str, *, icc: bool) -> Iter
             settings = docker("GET", f"/containers/{name}/json")["NetworkSettings"]
             places[name] = docker.path(settings["SandboxKey"])
             found = settings["Networks"][network]
-            addresses |= {(name, 4): found["IPAddress"], (name, 6): found["GlobalIPv6Address"]}
+            had = {4: found["IPAddress"], 6: found["GlobalIPv6Address"]}
+            addresses |= {(name, family): address for family, address in had.items() if address}
         yield complete(docker.host, outside, places, {**addresses, **_gateways(docker)})
     finally:
         for each in made:
@@ -113,18 +116,18 @@ def _networks(docker: Dockerd, mode: str, *, icc: bool) -> None:
     options = dict.fromkeys(MODE_KEYS, mode) | {ICC_KEY: str(icc).lower()}
     for name, subnets in SUBNETS.items():
         body: dict[str, object] = {
-            "Name": name, "Driver": "bridge", "EnableIPv6": True,
-            "Internal": name == "inner" or (name == "front" and mode == "isolated"),
+            "Name": name, "Driver": "bridge", "EnableIPv6": len(subnets) > 1,
+            "Internal": name == "inner" or (name in VARIED and mode == "isolated"),
             "IPAM": {"Config": [{"Subnet": each} for each in subnets]},
-            "Options": options if name == "front" else {},
+            "Options": options if name in VARIED else {},
         }  # fmt: skip
         docker("POST", "/networks/create", body)
 
 
 def _container(network: str, name: str, mode: str, outside: Outside) -> Mapping[str, object]:
     bindings: dict[str, list[dict[str, str]]] = {}
-    if name == "web" and mode != "isolated":
-        for host, there, here, protocol in published(outside):
+    if name in HOST_PORTS and mode != "isolated":
+        for host, there, here, protocol in published(outside, name):
             bindings.setdefault(f"{here}/{protocol}", []).append({"HostIp": host, "HostPort": str(there)})
     return {
         "Image": "bb:1", "Cmd": ["sleep", "3600"], "ExposedPorts": {port: {} for port in bindings},

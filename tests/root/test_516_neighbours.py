@@ -252,6 +252,78 @@ def test_beside_ufw(site: Site, ufw: Ufw, br_netfilter: bool) -> None:
     assert foreign(site.host) == before
 
 
+BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>system</type><listen>unix:path={}</listen><policy context="default">
+<allow user="*"/><allow own="*"/><allow send_type="method_call"/><allow send_type="signal"/>
+<allow send_requested_reply="true" send_type="method_return"/><allow send_requested_reply="true" send_type="error"/>
+<allow receive_type="method_call"/><allow receive_type="method_return"/><allow receive_type="error"/><allow receive_type="signal"/>
+</policy></busconfig>"""
+"""A message bus on which everything is allowed."""
+
+
+@frozen
+class Firewalld:
+    """firewalld over a host's namespace, on a bus of its own, with settings of its own."""
+
+    host: str
+    environment: dict[str, str]
+
+    def __call__(self, *arguments: str, check: bool = True) -> str:
+        """Run ``firewall-cmd``."""
+        argv = ["firewall-cmd", *arguments]
+        return machine.run_in(self.host, argv, env=self.environment, check=check).stdout.strip()
+
+
+@pytest.fixture
+def firewalld(host: str, tmp_path: Path) -> Iterator[Firewalld]:
+    """A running firewalld."""
+    for program in ("firewalld", "dbus-daemon"):
+        if shutil.which(program) is None:
+            pytest.skip(f"no {program}: scripts/install-packages installs it")
+    socket, config, settings = (tmp_path / name for name in ("bus", "bus.conf", "firewalld"))
+    config.write_text(BUS.format(socket))
+    settings.mkdir()
+    environment = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={socket}"}
+    daemon = [
+        "firewalld",
+        "--nofork",
+        "--nopid",
+        "--log-target=file",
+        "--log-file=/dev/null",
+        f"--system-config={settings}",
+    ]
+    with subprocess.Popen(["dbus-daemon", "--nofork", f"--config-file={config}"], stderr=subprocess.DEVNULL) as bus:
+        machine.wait_until(socket.exists, "the message bus")
+        with subprocess.Popen(["nsenter", f"--net={host}", *daemon], env=environment) as process:
+            try:
+                made = Firewalld(host, environment)
+                machine.wait_until(lambda: made("--state", check=False) == "running", "firewalld", seconds=40)
+                yield made
+            finally:
+                process.terminate()
+                process.wait(10)
+                bus.terminate()
+
+
+def test_beside_firewalld(site: Site, firewalld: Firewalld) -> None:
+    """Beside firewalld what it drops is said; with the remedy everything passes, also after its reloads, and its rules stay its own."""
+    assert not site.answers(within=GRACE)
+    (warning,) = (each for each in site.controller.info().warnings if "drops forwarded packets" in each)
+    assert warning.startswith("table inet firewalld (chain filter_FORWARD)")
+    for remedy in _remedies(warning):
+        firewalld(*shlex.split(remedy)[1:])
+    assert site.answers()
+    assert site.neighbours_answer()
+    assert "drops forwarded packets" not in site.warnings()
+    firewalld("--complete-reload")
+    before = foreign(site.host)
+    assert not site.controller.reconcile()
+    site.endpoint.publish("8081:80")
+    assert site.answers()
+    assert foreign(site.host) == before
+
+
 @pytest.fixture
 def dockerd() -> Iterator[str]:
     """The namespace of a real dockerd."""
