@@ -16,8 +16,8 @@ from ...network import Subnet
 from ...types import IPAddress
 from ..api import Peer
 
-REMEMBERED = 1 << 17
-"""Peers of a network whose words are remembered."""
+REMEMBERED, NETWORKS = 1 << 17, 1 << 10
+"""Peers of a network whose words are remembered, and of how many networks."""
 
 Said: TypeAlias = tuple[tuple[Key, Entry], ...]
 
@@ -53,6 +53,8 @@ def device(number: int) -> str:
 def _memory(namespace: str, subnets: tuple[Subnet, ...]) -> dict[str, tuple[Peer, Said]]:
     held = _known.get(namespace)
     if held is None or held[0] != subnets or len(held[1]) > REMEMBERED:
+        if len(_known) >= NETWORKS:
+            _known.clear()
         held = _known[namespace] = subnets, {}
     return held[1]
 
