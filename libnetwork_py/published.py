@@ -12,7 +12,7 @@ from functools import cache
 from ipaddress import IPv6Address
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from .nftables import Atom, Chain, SetDecl, Verdict
 from .types import IPAddress, Protocol
@@ -102,12 +102,15 @@ class Relay:
     to: IPAddress
     to_port: int
     count: int = 1
-    key: Key = field(init=False, eq=False, repr=False)
+    key: Key = field(
+        init=False,
+        eq=False,
+        repr=False,
+        default=Factory(
+            lambda self: ("relay", self.namespace, self.protocol, _text(self.host_ip), str(self.port)), takes_self=True
+        ),
+    )
     """What tells it from every other object of a machine; asked a dozen times of each of thousands."""
-
-    @key.default
-    def _key(self) -> Key:
-        return ("relay", self.namespace, self.protocol, _text(self.host_ip), str(self.port))
 
     @property
     def ports(self) -> range:

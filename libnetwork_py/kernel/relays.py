@@ -212,6 +212,7 @@ class Relays:
     def _bound(self, word: Relay, ports: Sequence[int]) -> list[socket.socket]:
         """Open and bind, in the host's namespace; nothing where there is no such kind of address or protocol."""
         opened: list[socket.socket] = []
+        port = 0
         try:
             for port in ports:
                 opened.append(self._new(word))
