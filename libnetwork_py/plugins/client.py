@@ -77,7 +77,6 @@ class Plugin:
         pause, start = 1.0, time.monotonic()
         patience = self._limit if start - self._given_up >= self._limit or not self._given_up else 0.0
         while True:
-            address = None
             try:
                 return self._ask(method, data)
             except NotFound as error:

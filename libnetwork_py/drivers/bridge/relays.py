@@ -36,7 +36,7 @@ def published(endpoint: EndpointRecord) -> list[IPAddress]:
 
 def relay_words(endpoint: EndpointRecord, options: BridgeOptions, *, localhost: bool = False) -> Iterator[Relay]:
     """Return what a relay carries for an endpoint with concrete host ports; ``localhost``: to the caller's own machine too."""
-    to = {each.version: each for each in published(endpoint)}
+    to: dict[Family, IPAddress] = {each.version: each for each in published(endpoint)}
     if localhost:
         for binding in endpoint.bindings:
             yield from _to_the_caller(binding, to, options)

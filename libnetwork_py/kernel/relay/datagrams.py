@@ -39,7 +39,7 @@ class Datagrams(Listener):
                 data, details, _, peer = self.sock.recvmsg(65535, 64)
             except OSError:
                 return
-            asked = next((info for level, kind, info in details if kind == socket.IPV6_PKTINFO), b"")
+            asked = next((info for _, kind, info in details if kind == socket.IPV6_PKTINFO), b"")
             if asked and peer[0].startswith(MAPPED) == self.run.mapped and asked[0] != GROUP:
                 with suppress(OSError):
                     client = self.client(peer, asked)
