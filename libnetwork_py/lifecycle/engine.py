@@ -20,11 +20,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from attrs import evolve
+
 from ..desired import HOST, Change, Sysctl
 from ..endpoint import EndpointRecord
 from ..errors import Conflict, LibnetworkError, Unavailable
 from ..store.api import Changes, Item, Write
-from ..store.codec import Journal, decode, decode_journal, key_of
+from ..store.codec import Journal, decode, decode_journal, encode, key_of
 from . import events, neighbours
 from .addressing import Addressing
 from .deeds import Deeds, departing
@@ -266,6 +268,8 @@ class Engine:
             deeds.undo(error)
             if undone:
                 self._failed(work, journal, error)
+            else:
+                self._keep_failed(journal, document)
             raise
         self._journals.pop(journal)
         if left:
@@ -305,6 +309,13 @@ class Engine:
         ):  # the store may be what failed; the journal is then dropped by the next operation
             self._store([Write(journal, None)], [events.encode(event)])
             del self._journals[journal]
+
+    def _keep_failed(self, journal: str, document: bytes) -> None:
+        """Have the next operation undo what could not be undone now, never finish it: the caller hears that it failed."""
+        document = encode(evolve(decode_journal(journal, document), failed=True))
+        self._journals[journal] = document
+        with suppress(LibnetworkError):  # the store may be what failed
+            self._store([Write(journal, document)])
 
     def _store(self, writes: Sequence[Write], happened: Sequence[bytes] = ()) -> None:
         self._revision = self.env.store.commit(writes, happened)
@@ -458,7 +469,7 @@ class Engine:
             if self.state.get(type(record), record.id) is not None:  # else only what it left is left
                 work.delete(record)
         change = work.change()
-        forward = all(after is None for _, after in changes)
+        forward = not journal.failed and all(after is None for _, after in changes)
         touched = list(work.touched())
         if not forward:
             work.rollback()

@@ -103,9 +103,14 @@ class Reservations:
             self._waiting.clear()
 
     def socket(self, protocol: Protocol, address: IPAddress, port: int) -> Socket | None:
-        """Return the socket of this process that keeps a port at an address, if there is one."""
+        """Return the socket of this process that keeps a port at an address, if there is one.
+
+        What was released and may still be taken back (see `keeping`) counts: undoing an operation takes it up before the table does.
+        """
         holds = self._held.get((protocol, port), ())
-        return next((hold.socket for hold in holds if hold.address is None or hold.address == address), None)
+        kept = self._kept.get((protocol, port), {}) if self._kept else {}
+        found = [(hold.address, hold.socket) for hold in holds] or kept.items()
+        return next((each for place, each in found if place is None or place == address), None)
 
     def reserve(self, binding: PortBinding, families: Collection[Family] = FAMILIES, owner: str = "") -> PortBinding:
         """Take the host ports that ``binding`` asks for, and return it with the ones it got.

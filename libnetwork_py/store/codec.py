@@ -67,12 +67,14 @@ class Journal:
         why: What it is, for people: ``create network front``.
         changes: Key, document before and document after of each item it changes; ``None`` where there was or will be none.
         done: The operation is committed; only what it leaves behind is to be cleared away.
+        failed: Its caller was told that it failed, but not everything could be undone yet: it must not be finished.
     """
 
     id: str
     why: str
     changes: tuple[tuple[str, bytes | None, bytes | None], ...]
     done: bool = False
+    failed: bool = False
 
 
 def key_of(record: Record | Journal) -> str:
@@ -122,7 +124,11 @@ def decode_journal(key: str, document: bytes, where: str = "the store") -> Journ
         line, _, body = document.partition(b"\n")
         head = _upgraded(key, "journal", json.loads(line), where)
         journal = Journal(
-            text(head["id"]), text(head["why"]), tuple(_cut(head["changes"], body)), bool(head.get("done"))
+            text(head["id"]),
+            text(head["why"]),
+            tuple(_cut(head["changes"], body)),
+            done=bool(head.get("done")),
+            failed=bool(head.get("failed")),
         )
     except _FAULTS as error:
         raise _damaged(key, where, error) from error
@@ -135,7 +141,7 @@ def _encode_journal(journal: Journal) -> bytes:
     """Join the documents as they are: an operation may change thousands of records."""
     sizes = [[key, _size(before), _size(after)] for key, before, after in journal.changes]
     head = {"schema": SCHEMA, "id": journal.id, "why": journal.why, "changes": sizes}
-    head |= {"done": True} if journal.done else {}
+    head |= {name: True for name in ("done", "failed") if getattr(journal, name)}
     body = [document for _, *both in journal.changes for document in both if document]
     return b"".join([_to_json(head).encode("ascii"), b"\n", *body])
 

@@ -115,6 +115,34 @@ def test_the_store_fails(name: str, commit: int) -> None:
     assert everything(later, kernel) == everything(some, kernel)
 
 
+class FailingTwice(FailingStore):
+    """A store whose refusal finds the kernel unable to take back what was done."""
+
+    kernel: FakeKernel
+
+    def commit(self, writes: Sequence[Write], events: Sequence[bytes] = ()) -> int:
+        """Commit, or refuse and have the kernel refuse once as well."""
+        if self.countdown == 1:
+            self.kernel.fail_on(lambda word: isinstance(word, Veth))
+        return super().commit(writes, events)
+
+
+@pytest.mark.parametrize("name", ["disconnect", "leave", "delete a sandbox", "delete a network"])
+@pytest.mark.parametrize("successor", [False, True])
+def test_what_could_not_be_undone_is_undone_later(name: str, successor: bool) -> None:
+    """A removal that failed and could not be undone at once is undone by whoever comes next, never finished."""
+    kernel, store = FakeKernel(), FailingTwice()
+    some, store.kernel = scene(kernel, store), kernel
+    before = everything(some, kernel)
+    store.countdown = 2
+    with pytest.raises(Unavailable) as caught:
+        VERBS[name](some)
+    assert "not everything could be undone" in "".join(caught.value.__notes__)
+    later = NetworkController.over(store, kernel) if successor else some
+    assert not later.reconcile(repair=False)
+    assert everything(later, kernel) == before
+
+
 def _is(kind: type[Word], word: Word) -> bool:
     return isinstance(word, kind)
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar
@@ -396,6 +397,24 @@ def test_a_refused_run_leaves_no_socket() -> None:
             some.reserve(PortBinding.parse(f"127.0.0.1:{taken}-{taken + 20}:100-120"))
         assert open_files() == before
         assert some.held() == ()
+
+
+def test_what_is_released_is_found_until_it_is_given_back() -> None:
+    """Within an operation the socket of a released port is still at hand, for whoever undoes it; afterwards the port is anybody's."""
+    some = Reservations(Host())
+    got = some.reserve(PortBinding.parse("127.0.0.1::80"))
+    found = partial(some.socket, "tcp", ip_address("127.0.0.1"), got.host_port)
+    with some.keeping():
+        some.release(got)
+        kept = found()
+        assert kept is not None
+        assert kept.getsockname() == ("127.0.0.1", got.host_port)
+        assert some.adopt(got)
+        assert found() is kept
+        some.release(got)
+    assert found() is None
+    with socket.socket() as theirs:
+        theirs.bind(("127.0.0.1", got.host_port))
 
 
 def test_one_port_asked_twice_is_two() -> None:
