@@ -50,6 +50,7 @@ class EndpointRecord:
         sandbox_id: The sandbox it is joined to, or ``None``.
         addresses: With the prefix length of their subnet.
         ports: What was asked to be published; ``bindings``: the same with concrete host ports, while joined.
+        sysctls_before: What the settings in ``sysctls`` were that its interface was given while joined.
         interface: The name asked for; ``ifname``: the one it has while joined.
         decided: What its driver found out when it joined, and needs to know while it is.
         external: The families (``4``, ``6``, ``46``) for which its driver was told that it is its sandbox's way out.
@@ -71,6 +72,7 @@ class EndpointRecord:
     aliases: tuple[str, ...] = ()
     dns_names: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = EMPTY
+    sysctls_before: Mapping[str, str] = EMPTY
     interface: str | None = None
     ifname: str = ""
     priority: int = 0

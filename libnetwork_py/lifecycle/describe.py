@@ -19,6 +19,7 @@ from ..endpoint import EndpointRecord
 from ..plugins.registry import Registry
 from ..sandbox import Candidate, SandboxRecord, elect, order
 from ..types import Family, IPAddress, IPNetwork
+from . import settings
 from .conditions import on_link
 from .handing import on_the_host
 from .outlets import PRIORITY, is_outlet
@@ -212,6 +213,6 @@ def _interface(endpoint: EndpointRecord, sandbox: SandboxRecord, attachment: Att
     if ipv6 or not (sandbox.owned or _too_small(attachment)):
         yield Sysctl(sandbox.key, "ipv6.conf.{}.disable_ipv6", "0" if ipv6 else "1", link=endpoint.ifname)
     for name, value in endpoint.sysctls.items():
-        yield Sysctl(sandbox.key, name.removeprefix("net.").replace("IFNAME", "{}"), value, link=endpoint.ifname)
+        yield settings.of_interface(name, value, endpoint, sandbox.key)
     for address in endpoint.addresses:
         yield Address(sandbox.key, endpoint.ifname, address)

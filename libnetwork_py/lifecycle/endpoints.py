@@ -35,7 +35,7 @@ from ..types import (
     freeze,
     parse_address,
 )
-from . import conditions, portlists, routing
+from . import conditions, portlists, routing, settings
 from .engine import Engine
 from .handing import handover
 from .interfaces import interface_name
@@ -233,7 +233,15 @@ class Endpoints:
             self._forget(endpoint, work)
             work.put(
                 evolve(
-                    endpoint, sandbox_id=None, ifname="", bindings=(), priority=0, segment=0, decided=EMPTY, external=""
+                    endpoint,
+                    sandbox_id=None,
+                    ifname="",
+                    bindings=(),
+                    priority=0,
+                    segment=0,
+                    decided=EMPTY,
+                    external="",
+                    sysctls_before=EMPTY,
                 )
             )
             self._settle(endpoint, work)
@@ -345,7 +353,7 @@ class Endpoints:
             if aliases is not None:
                 endpoint = evolve(endpoint, aliases=tuple(check_name("alias", each) for each in as_tuple(aliases)))
             if sysctls is not None:
-                endpoint = evolve(endpoint, sysctls=_sysctls(sysctls))
+                endpoint = self._with_settings(endpoint, _sysctls(sysctls))
             if labels is not None:
                 endpoint = evolve(endpoint, labels=freeze(labels, "labels"))
             if routes is not None:
@@ -355,6 +363,13 @@ class Endpoints:
             work.put(endpoint)
             if routes is not None and endpoint.sandbox_id:
                 routing.check_sandbox(endpoint.sandbox_id, self._engine.state)
+
+    def _with_settings(self, endpoint: EndpointRecord, sysctls: Mapping[str, str]) -> EndpointRecord:
+        sandbox = self._engine.state.sandboxes.get(endpoint.sandbox_id or "")
+        changed = evolve(endpoint, sysctls=sysctls)
+        if sandbox is None or not endpoint.ifname:
+            return changed
+        return settings.of_endpoint(changed, endpoint.sysctls, sandbox.key, self._engine.env.kernel)
 
     def impose(self, changes: Mapping[str, Condition]) -> Mapping[str, Condition]:
         """Give the links of several endpoints conditions, all of them or none; return what they became."""

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from attrs import evolve, fields
 
-from ..desired import HOST, Sysctl
+from ..desired import HOST
 from ..endpoint import Endpoint, EndpointRecord
 from ..errors import Conflict, InvalidParameter, NotFound
 from ..facts import LinkStatistics, NamespaceFacts, RouteFact
@@ -24,6 +24,7 @@ from ..network import EndpointSpec, Network
 from ..sandbox import HANDED, Interface, Sandbox, SandboxRecord, SandboxSpec
 from ..scene import Scene
 from ..types import Family, IPAddress, MacAddress, as_tuple, check_name, freeze, parse_address
+from . import settings
 from .endpoints import Endpoints
 from .engine import Engine
 from .explaining import Explanation, explain
@@ -154,19 +155,7 @@ class Sandboxes:
                 path=key,
                 name=users[0],
             )
-        return self._with_sysctls_before(evolve(record, key=key, owned=False), already={})
-
-    def _with_sysctls_before(self, record: SandboxRecord, already: Mapping[str, str]) -> SandboxRecord:
-        """Note what settings are that were not asked for so far: when they are no more, they become that again."""
-        words = {
-            name: Sysctl(record.key, name.removeprefix("net."), value)
-            for name, value in record.sysctls.items()
-            if name not in already
-        }
-        found = self._engine.env.kernel.facts([record.key], words=words.values()).sysctls if words else {}
-        new = {name: found[word.key] for name, word in words.items() if word.key in found}
-        kept = {name: value for name, value in record.sysctls_before.items() if name in record.sysctls}
-        return evolve(record, sysctls_before=freeze({**kept, **new}, "sysctls"))
+        return settings.of_sandbox(evolve(record, key=key, owned=False), {}, kernel)
 
     def delete(self, sandbox_id: str, *, force: bool) -> None:
         """Delete a sandbox with its endpoints."""
@@ -294,7 +283,7 @@ class Sandboxes:
             parsed = _parse(SandboxSpec(record.name, **options))
             changed = evolve(record, **{name: getattr(parsed, name) for name in options})
             if "sysctls" in options:
-                changed = self._with_sysctls_before(changed, record.sysctls)
+                changed = settings.of_sandbox(changed, record.sysctls, self._engine.env.kernel)
             work.put(changed)
             work.on_done(lambda: self._files.renew(changed))
 

@@ -266,6 +266,7 @@ _TABLES: Mapping[str, Table[Any]] = {
             "aliases": TEXTS,
             "dns_names": TEXTS,
             "sysctls": MAPPING,
+            "sysctls_before": MAPPING,
             "interface": TEXT,
             "ifname": TEXT,
             "priority": INTEGER,

@@ -40,7 +40,7 @@ HOST_SYSCTLS = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
 SANDBOX_SYSCTLS = ("ipv4/ip_default_ttl", "ipv6/conf/default/disable_ipv6")
 TOOLS = f"""
 ip -j -d addr; echo; ip -j route; echo; ip -j -6 route; echo
-cd /proc/sys/net; cat {" ".join((*HOST_SYSCTLS, *SANDBOX_SYSCTLS))}; cat ipv6/conf/[be]*/disable_ipv6 2>&-; true
+cd /proc/sys/net; cat {" ".join((*HOST_SYSCTLS, *SANDBOX_SYSCTLS))}; cat ipv6/conf/[be]*/disable_ipv6 ipv4/conf/[be]*/arp_ignore 2>&-; true
 """
 
 KERNEL_POINTS = ("netlink", "sysctl", "make namespace", "name namespace", "remove namespace")

@@ -202,8 +202,13 @@ def test_a_refused_change_is_undone(
 
 
 def test_an_endpoint_s_settings_change(front: Network, boxes: tuple[Sandbox, Sandbox]) -> None:
-    """A setting of an endpoint's interface is changed while it is joined."""
+    """A setting of an endpoint's interface is changed while it is joined, and becomes what it was when it is asked for no more."""
     endpoint = boxes[0].endpoints()[0]
+    before = machine.sysctl("ipv4/conf/eth0/rp_filter", boxes[0].key)
     endpoint.update(sysctls={"net.ipv4.conf.IFNAME.rp_filter": 2}, aliases="www", labels={"a": "b"})
     assert machine.sysctl("ipv4/conf/eth0/rp_filter", boxes[0].key) == "2"
     assert (endpoint.aliases, dict(endpoint.labels)) == (("www",), {"a": "b"})
+    endpoint.update(sysctls={"net.ipv4.conf.IFNAME.rp_filter": 1, "net.ipv4.conf.IFNAME.arp_ignore": 1})
+    endpoint.update(sysctls={})
+    assert machine.sysctl("ipv4/conf/eth0/rp_filter", boxes[0].key) == before
+    assert machine.sysctl("ipv4/conf/eth0/arp_ignore", boxes[0].key) == "0"
