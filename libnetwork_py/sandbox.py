@@ -38,6 +38,7 @@ class SandboxRecord:
     Attributes:
         key: Path of its network namespace; empty for the host's own; `HANDED` and the id where somebody else has the namespace.
         owned: We made the namespace and remove it; false for an adopted one and for the host's.
+        identity: What tells a process's namespace, adopted by its path, from that of a later process of the same number.
         sysctls_before: What the settings in ``sysctls`` were in a namespace that existed before they were asked for.
         created: Seconds since the epoch.
     """
@@ -46,6 +47,7 @@ class SandboxRecord:
     name: str
     key: str
     owned: bool = True
+    identity: str = ""
     hostname: str = ""
     domainname: str = ""
     dns: tuple[str, ...] = ()

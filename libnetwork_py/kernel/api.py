@@ -128,6 +128,17 @@ class Kernel(Contract):
         """
         ...
 
+    def expect(self, path: str, identity: str = "") -> str:
+        """Take the namespace of a process, ``/proc/PID/ns/net``, for the one of that identity alone; by default, the one it is now.
+
+        Later another process may have the number, or the process another namespace: whatever is done in it is then `NotFound`, code
+        ``namespace_replaced``.
+
+        Returns:
+            The identity, for a later `expect`; empty for other paths.
+        """
+        ...
+
     def call(self, namespace: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run ``function`` on a thread inside ``namespace`` and return what it returns."""
         ...

@@ -10,6 +10,7 @@ May import: the rest of this room, desired, facts, errors.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -19,14 +20,23 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ..desired import HOST, Change, Word
-from ..errors import Forbidden, Internal, LibnetworkError, NotFound, NotSupported
+from ..errors import Forbidden, Internal, InvalidParameter, LibnetworkError, NotFound, NotSupported
 from ..facts import Facts, FilterFacts, LinkStatistics
 from ..types import IPAddress
 from . import snapshot
 from .api import PortFlow
 from .applying import Application, enforce
 from .flows import Flows
-from .namespaces import HERE, RUN_DIRECTORY, enter, lacking_privilege, locked, open_namespace
+from .namespaces import (
+    HERE,
+    RUN_DIRECTORY,
+    enter,
+    expect,
+    lacking_privilege,
+    locked,
+    open_any_namespace,
+    open_namespace,
+)
 from .opener import Opener, RootOpener
 from .reaper import Reaper
 from .relays import FindGuard, Relays
@@ -200,14 +210,24 @@ class LinuxKernel:
 
         One namespace has one path, whichever way it was named: `HOST` for the host's own, else the name that it has under
         ``/run/netns`` (as ``ip netns identify``), else the path given. That of a process, ``/proc/PID/ns/net``, lasts as long as the
-        process: nothing is mounted that somebody would have to remove.
+        process: nothing is mounted that somebody would have to remove. `expect` tells it from that of a later process.
         """
         if isinstance(where, int):
             return self._of_process(where)
-        path = str(Path(where).absolute())
+        if not where:
+            raise InvalidParameter(
+                f"the path of a namespace is empty: give one like {RUN_DIRECTORY}/NAME",
+                code="not_a_namespace",
+                path=where,
+            )
+        path = re.sub("^/proc/(self|thread-self)/", f"/proc/{os.getpid()}/", str(Path(where).absolute()))
         outer = self._opener.outer(path)
-        os.close(open_namespace(outer))
+        os.close(open_any_namespace(outer))
         return self._canonical(path, _identity(outer))
+
+    def expect(self, path: str, identity: str = "") -> str:
+        """Tell the namespace of a process from a later one; see `Kernel.expect`."""
+        return expect(path, identity)
 
     def _canonical(self, path: str, identity: tuple[int, int] | None) -> str:
         host = self._opener.namespace_fd(HOST)
@@ -225,7 +245,7 @@ class LinuxKernel:
     def _of_process(self, pid: int) -> str:
         path = f"/proc/{pid}/ns/net"
         try:
-            os.close(open_namespace(path))
+            os.close(open_any_namespace(path))
             identity = _identity(path)
         except (FileNotFoundError, ProcessLookupError, NotFound):
             raise NotFound(f"no process with pid {pid}", code="process_not_found", pid=pid) from None

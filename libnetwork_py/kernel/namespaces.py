@@ -14,6 +14,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -28,6 +29,10 @@ RUN_DIRECTORY = "/run/netns"
 
 HERE = "/proc/thread-self/ns/net"
 """The namespace of the thread that opens it."""
+
+_OF_PROCESS = re.compile(r"/proc/(\d+)/(?:task/\d+/)?ns/net")
+_expected: dict[str, str] = {}
+"""Path of a process's namespace → its identity when it was adopted. Numbers of processes are used again."""
 
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
@@ -151,12 +156,52 @@ def locked(directory: str) -> Iterator[None]:
         os.close(fd)
 
 
+def expect(path: str, identity: str = "") -> str:
+    """From now on open the namespace of a process only if it is the one of that identity; by default, the one that it has now.
+
+    Returns:
+        The identity; empty for any other path, which needs none, and where the process is gone.
+    """
+    identity = identity or _identify(path)
+    if identity:
+        _expected[path] = identity
+    return identity
+
+
+def _identify(path: str) -> str:
+    """Return ``DEVICE:INODE@START``, the start of the process in ticks since boot; empty where there is no process."""
+    found = _OF_PROCESS.fullmatch(path)
+    if found is None:
+        return ""
+    try:
+        status = os.stat(path)  # noqa: PTH116 (a path is text throughout)
+        started = Path(f"/proc/{found[1]}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return f"{status.st_dev}:{status.st_ino}@{started.rpartition(')')[2].split()[19]}"
+
+
 def open_namespace(path: str) -> int:
     """Return a descriptor of the network namespace at ``path``.
 
     Raises:
-        NotFound: there is nothing. InvalidParameter: it is something else. Forbidden: not permitted.
+        NotFound: there is nothing, or not what is expected. InvalidParameter: it is something else. Forbidden: not permitted.
     """
+    fd = open_any_namespace(path)
+    if path in _expected and _identify(path) != _expected[path]:
+        os.close(fd)
+        raise NotFound(
+            f"{path} is not the namespace that was adopted any more: its process has ended, or has gone elsewhere; delete the sandbox, "
+            "and adopt a namespace by a name that stays (`ip netns attach NAME PID`)",
+            code="namespace_replaced",
+            path=path,
+            errno=errno.ENOENT,
+        )
+    return fd
+
+
+def open_any_namespace(path: str) -> int:
+    """As `open_namespace`, whatever is expected."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError) as error:

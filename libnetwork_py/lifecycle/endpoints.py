@@ -231,19 +231,7 @@ class Endpoints:
             self._driver(endpoint)
             self._release_ports(endpoint.bindings, endpoint, work)
             self._forget(endpoint, work)
-            work.put(
-                evolve(
-                    endpoint,
-                    sandbox_id=None,
-                    ifname="",
-                    bindings=(),
-                    priority=0,
-                    segment=0,
-                    decided=EMPTY,
-                    external="",
-                    sysctls_before=EMPTY,
-                )
-            )
+            work.put(_outside(endpoint))
             self._settle(endpoint, work)
 
     # Ports
@@ -353,7 +341,7 @@ class Endpoints:
             if aliases is not None:
                 endpoint = evolve(endpoint, aliases=tuple(check_name("alias", each) for each in as_tuple(aliases)))
             if sysctls is not None:
-                endpoint = self._with_settings(endpoint, _sysctls(sysctls))
+                endpoint = settings.changed(endpoint, _sysctls(sysctls), self._engine.state, self._engine.env.kernel)
             if labels is not None:
                 endpoint = evolve(endpoint, labels=freeze(labels, "labels"))
             if routes is not None:
@@ -363,13 +351,6 @@ class Endpoints:
             work.put(endpoint)
             if routes is not None and endpoint.sandbox_id:
                 routing.check_sandbox(endpoint.sandbox_id, self._engine.state)
-
-    def _with_settings(self, endpoint: EndpointRecord, sysctls: Mapping[str, str]) -> EndpointRecord:
-        sandbox = self._engine.state.sandboxes.get(endpoint.sandbox_id or "")
-        changed = evolve(endpoint, sysctls=sysctls)
-        if sandbox is None or not endpoint.ifname:
-            return changed
-        return settings.of_endpoint(changed, endpoint.sysctls, sandbox.key, self._engine.env.kernel)
 
     def impose(self, changes: Mapping[str, Condition]) -> Mapping[str, Condition]:
         """Give the links of several endpoints conditions, all of them or none; return what they became."""
@@ -467,6 +448,12 @@ def _check_ports(network: NetworkRecord, driver: NetworkDriver, ports: Sequence[
             code="internal_ports",
             network_id=network.id,
         )
+
+
+def _outside(endpoint: EndpointRecord) -> EndpointRecord:
+    """The record without what it has in a sandbox alone."""
+    plain = evolve(endpoint, sandbox_id=None, ifname="", bindings=(), priority=0, segment=0)
+    return evolve(plain, decided=EMPTY, external="", sysctls_before=EMPTY)
 
 
 def _sysctls(given: Mapping[str, object]) -> Mapping[str, str]:

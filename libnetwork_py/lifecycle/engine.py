@@ -25,6 +25,7 @@ from attrs import evolve
 from ..desired import HOST, Change, Sysctl
 from ..endpoint import EndpointRecord
 from ..errors import Conflict, LibnetworkError, Unavailable
+from ..sandbox import SandboxRecord
 from ..store.api import Changes, Item, Write
 from ..store.codec import Journal, decode, decode_journal, encode, key_of
 from . import events, neighbours
@@ -407,6 +408,8 @@ class Engine:
         elif is_record(item.key):
             record = decode(item.key, item.document)
             previous = self.state.put(record)
+            if isinstance(record, SandboxRecord) and record.identity:
+                self.env.kernel.expect(record.key, record.identity)
             self.addressing.learn(previous, record, self.state)
             self._ports(previous, record)
 

@@ -155,7 +155,7 @@ class Sandboxes:
                 path=key,
                 name=users[0],
             )
-        return settings.of_sandbox(evolve(record, key=key, owned=False), {}, kernel)
+        return settings.of_sandbox(evolve(record, key=key, owned=False, identity=kernel.expect(key)), {}, kernel)
 
     def delete(self, sandbox_id: str, *, force: bool) -> None:
         """Delete a sandbox with its endpoints."""

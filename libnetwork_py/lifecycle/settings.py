@@ -1,6 +1,6 @@
 """What kernel settings were before they were asked for: when they are asked for no more, they become that again.
 
-May import: kernel.api, desired, endpoint, sandbox, types.
+May import: lifecycle.state, kernel.api, desired, endpoint, sandbox, types.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ..endpoint import EndpointRecord
 from ..kernel.api import Kernel
 from ..sandbox import SandboxRecord
 from ..types import freeze
+from .state import State
 
 
 def of_sandbox(record: SandboxRecord, already: Mapping[str, str], kernel: Kernel) -> SandboxRecord:
@@ -28,10 +29,14 @@ def of_interface(name: str, value: str, record: EndpointRecord, key: str) -> Sys
     return Sysctl(key, plain, value, link=record.ifname, restore=record.sysctls_before.get(name))
 
 
-def of_endpoint(record: EndpointRecord, already: Mapping[str, str], key: str, kernel: Kernel) -> EndpointRecord:
-    """Return a joined endpoint's record with what its interface's settings are that are not among ``already``."""
-    words = {name: of_interface(name, value, record, key) for name, value in record.sysctls.items()}
-    return evolve(record, sysctls_before=_before(words, already, record.sysctls_before, kernel))
+def changed(record: EndpointRecord, sysctls: Mapping[str, str], state: State, kernel: Kernel) -> EndpointRecord:
+    """Return an endpoint's record with other settings, and, while it is joined, with what new ones are now."""
+    sandbox = state.sandboxes.get(record.sandbox_id or "")
+    wanted = evolve(record, sysctls=sysctls)
+    if sandbox is None or not record.ifname:
+        return wanted
+    words = {name: of_interface(name, value, record, sandbox.key) for name, value in sysctls.items()}
+    return evolve(wanted, sysctls_before=_before(words, record.sysctls, record.sysctls_before, kernel))
 
 
 def _before(

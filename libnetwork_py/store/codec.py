@@ -289,6 +289,7 @@ _TABLES: Mapping[str, Table[Any]] = {
             "name": TEXT,
             "key": TEXT,
             "owned": FLAG,
+            "identity": TEXT,
             "hostname": TEXT,
             "domainname": TEXT,
             "dns": TEXTS,

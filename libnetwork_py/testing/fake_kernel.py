@@ -296,6 +296,10 @@ class FakeKernel:
             raise InvalidParameter(f"{where} is no network namespace", code="not_a_namespace", path=where)
         raise no_namespace(where)
 
+    def expect(self, path: str, identity: str = "") -> str:
+        """Return ``identity``: processes here are preset, and their numbers never used again."""
+        return identity
+
     def statistics(self, namespace: str) -> Mapping[str, LinkStatistics]:
         """Return zeros for every interface of ``namespace``."""
         with self._lock:

@@ -228,6 +228,7 @@ CASES: list[tuple[str, Callable[[Scene], object], type[LibnetworkError], str, st
         "a path that is an ordinary file",
         sandbox(netns="/etc/hostname"), InvalidParameter, "not_a_namespace", "/run/netns/NAME",
     ),
+    ("an empty path", sandbox(netns=""), InvalidParameter, "not_a_namespace", "/run/netns/NAME"),
     ("a path that is a directory", sandbox(netns="/etc"), InvalidParameter, "not_a_namespace", "/etc"),
     (
         "a namespace of another kind",

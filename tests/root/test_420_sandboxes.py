@@ -111,6 +111,62 @@ def test_adopted_by_the_pid_of_a_process_in_a_nameless_namespace(controller: Net
     assert front.endpoints() == []
 
 
+LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
+
+
+def _namespace(pid: int) -> str:
+    return str(Path(f"/proc/{pid}/ns/net").readlink())
+
+
+def nameless(pid: int = 0) -> subprocess.Popen[bytes]:
+    """Start a process in a namespace that only it holds; with a certain number, if one is given."""
+    for _ in range(50):
+        if pid:
+            LAST_PID.write_text(str(pid - 1))
+        process = subprocess.Popen(["unshare", "--net", "sleep", "60"])
+        if pid in {0, process.pid}:
+            machine.wait_until(lambda: _namespace(process.pid) != _namespace(os.getpid()), "a namespace of its own")  # noqa: B023
+            return process
+        process.kill()
+        process.wait()
+    raise AssertionError(f"others took the number {pid} each time")
+
+
+@pytest.mark.skipif(
+    not os.access(LAST_PID, os.W_OK), reason="choosing a process's number takes root and CONFIG_CHECKPOINT_RESTORE"
+)
+def test_a_later_process_of_the_same_number_is_a_stranger(host: str, tmp_path: Path) -> None:
+    """Where another process has the number of the one whose namespace was adopted, nothing is done in its namespace, by no controller."""
+    with NetworkController(tmp_path, host=host) as first, nameless() as process:
+        front = first.create_network("front")
+        box = first.create_sandbox("adopted", netns=process.pid)
+        box.connect(front)
+        process.kill()
+        process.wait()
+        with nameless(process.pid) as stranger:
+            try:
+                before = machine.ip("addr", namespace=box.key)
+                with NetworkController(tmp_path, host=host) as second:
+                    for each in (box, second.sandbox("adopted")):
+                        with pytest.raises(NotFound) as caught:
+                            each.run(["true"])
+                        assert caught.value.code == "namespace_replaced"
+                        with pytest.raises(NotFound):
+                            each.connect(first.create_network("more"))
+                        first.network("more").delete()
+                    second.reconcile()
+                    box.delete()
+                    assert machine.ip("addr", namespace=box.key) == before
+                    assert (
+                        second.create_sandbox("anew", netns=stranger.pid).connect(second.network("front")).interface
+                        == "eth0"
+                    )
+                    second.sandbox("anew").delete()
+                    first.network("front").delete()
+            finally:
+                stranger.kill()
+
+
 def test_one_namespace_is_one_sandbox_by_whichever_path(controller: NetworkController) -> None:
     """A sandbox's namespace cannot be adopted under another path, nor by the pid of a process in it."""
     box = controller.create_sandbox("once")
