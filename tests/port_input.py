@@ -56,6 +56,7 @@ FORBIDDEN = (
     Refused("a port on all addresses twice", "8002:81", Conflict, "port_taken", "already published by web"),
     Refused("one address of a port of all", "127.0.0.1:8002:80", Conflict, "port_taken", "0.0.0.0:8002/tcp"),
     Refused("the same, written 0.0.0.0", "0.0.0.0:8002:80", Conflict, "port_taken", "0.0.0.0:8002/tcp"),
+    Refused("an IPv6 address of a port of all", "[::1]:8002:80", Conflict, "port_taken", "[::]:8002/tcp"),
     Refused("all addresses of a port of one", "8010:80", Conflict, "port_taken", "127.0.0.1:8010/tcp"),
     Refused("the same for UDP", "0.0.0.0:8011:80/udp", Conflict, "port_taken", "127.0.0.1:8011/udp"),
     Refused("SCTP twice", "8020:81/sctp", Conflict, "port_taken", "0.0.0.0:8020/sctp"),
