@@ -14,7 +14,7 @@ May import: drivers.bridge.options, desired, endpoint, types, errors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv6Address
 
 from ...desired import CALLER, HOST, Relay
@@ -39,7 +39,7 @@ def relay_words(endpoint: EndpointRecord, options: BridgeOptions, *, localhost: 
     to: dict[Family, IPAddress] = {each.version: each for each in published(endpoint)}
     if localhost:
         for binding in endpoint.bindings:
-            yield from _to_the_caller(binding, to, options)
+            yield from _to_the_caller(binding, published(endpoint), options)
     target = to.get(6) or to.get(4)
     if target is None or not _translated(6 if target.version == 6 else 4, options):
         return
@@ -51,9 +51,9 @@ def relay_words(endpoint: EndpointRecord, options: BridgeOptions, *, localhost: 
             )
 
 
-def _to_the_caller(binding: PortBinding, to: Mapping[Family, IPAddress], options: BridgeOptions) -> Iterator[Relay]:
+def _to_the_caller(binding: PortBinding, to: Sequence[IPAddress], options: BridgeOptions) -> Iterator[Relay]:
     """A port of all the host's addresses, or of its loopback, for the caller's machine. SCTP is not for users."""
-    target = to.get(4) or to.get(6)
+    target = next((each for each in to if each.version == 4), to[0] if to else None)
     everywhere = binding.host_ip is None or binding.host_ip.is_unspecified or binding.host_ip.is_loopback
     if target is None or not everywhere or binding.protocol == "sctp":
         return
