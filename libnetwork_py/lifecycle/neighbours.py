@@ -156,7 +156,7 @@ def _legacy(filters: FilterFacts, ours: Ours) -> Iterator[str]:
 
 def _closed(others: list[ChainFact], ours: Ours) -> Iterator[str]:
     for family in FAMILIES:
-        routers = {_named(each) for each in others if each.hook == "forward" and family in _SEES[each.family]}
+        routers = {_named(each) for each in others if family in _SEES[each.family] and _forwards(each, others, ours)}
         if family in ours.closed and routers:
             setting = next(name for name, each in FORWARDING.items() if each == family)
             yield (
@@ -164,6 +164,14 @@ def _closed(others: list[ChainFact], ours: Ours) -> Iterator[str]:
                 f"its networks, and {', '.join(sorted(routers))} forwards too: if others' packets shall pass, run "
                 f"`sysctl -w net.{setting}=1` before the first network is made"
             )
+
+
+def _forwards(chain: ChainFact, others: list[ChainFact], ours: Ours) -> bool:
+    """Whether somebody seems to need forwarding: not who drops what is forwarded, as ufw does by itself, and names no other links."""
+    if chain.hook != "forward":
+        return False
+    named = frozenset[str]().union(*(each.links for each in _of_table(chain, others)))
+    return not chain.drops or any(each != "lo" and each not in ours.bridges for each in named)
 
 
 def _of_table(chain: ChainFact, others: Iterable[ChainFact]) -> list[ChainFact]:

@@ -96,6 +96,14 @@ def test_closed_to_others_who_forward() -> None:
     assert said(ours=evolve(OURS, closed=BOTH)) == ""
 
 
+def test_who_only_drops_does_not_forward() -> None:
+    """A chain that drops what is forwarded and lets no links but ours pass, as ufw's, does not forward too; one that names others does."""
+    ours, loopback = evolve(OURS, closed=IPV4), ChainFact("ip", "filter", "ufw-before-input", links=frozenset({"lo"}))
+    bridge = ChainFact("ip", "filter", "ufw-user-forward", links=frozenset(OURS.bridges))
+    assert "forwards too" not in said(DROPS, loopback, bridge, ours=ours)
+    assert "forwards too" in said(DROPS, ChainFact("ip", "filter", "more", links=frozenset({"virbr0"})), ours=ours)
+
+
 def test_info_says_it() -> None:
     """`info` warns of neighbours while there is a network that they could hurt."""
     kernel = FakeKernel()
