@@ -55,6 +55,8 @@ def main() -> None:
             print(f"\nthe host is {host_address}; the outside, {outside_address}, has no route to {front.subnets[0]}\n")
             ask(client, endpoints[web].addresses[0], 80, "directly")
             ask(outside, host_address, 8080, "through the published port")
+            client.run(["ping", "-c", "1", "-W", "5", "web"], check=True, capture_output=True)
+            print(f"client -> {'web':18}answers a ping by its name")
             client.run(["ping", "-c", "1", "-W", "5", str(outside_address)], check=True, capture_output=True)
             print(f"client -> {outside_address!s:18}answers a ping, through masquerade")
             listener.shutdown(socket.SHUT_RDWR)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .config import ControllerConfig
 from .desired import HOST, Sysctl
@@ -22,12 +23,16 @@ from .ipam.remote import RemoteIpam
 from .kernel.api import Kernel
 from .lifecycle import files
 from .lifecycle.env import Env
+from .lifecycle.names import PACKAGE, Summons
 from .plugins.client import Found
 from .plugins.discovery import Discovery
 from .plugins.registry import Registry
 from .ports.ranges import DYNAMIC_PORTS, parse_port_range, parse_reserved_ports
 from .ports.reservations import Reservations
 from .store.api import Store
+
+if TYPE_CHECKING:
+    from .kernel.linux import LinuxKernel
 
 
 def compose(identity: str, store: Store, kernel: Kernel, config: ControllerConfig, directory: Path | None) -> Env:
@@ -57,6 +62,21 @@ def compose(identity: str, store: Store, kernel: Kernel, config: ControllerConfi
     ours = table(HOST, f"{TABLE_PREFIX}{identity[:8]}")
     place = directory / "netns" if directory is not None and kernel.privilege == "user" else files.DIRECTORY
     return Env(identity, store, kernel, drivers, ipams, ports, ours, config, place)
+
+
+def name_service(kernel: LinuxKernel, directory: Path, how: str, config: ControllerConfig) -> Summons:
+    """Return what finds or starts the process of the name service.
+
+    Args:
+        kernel: Where it runs.
+        directory: The state directory that it belongs to.
+        how: ``lasting``: names go on while no controller is there; else ``temporary``.
+        config: What the caller configured.
+    """
+    from .kernel.children import Child, Program
+
+    program = Program(PACKAGE, (str(directory / PACKAGE.name), how, str(config.dns_ttl)))
+    return partial(Child, kernel.opener, directory, program)
 
 
 def _free_ports(kernel: Kernel) -> tuple[range, frozenset[int]]:

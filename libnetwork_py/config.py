@@ -68,6 +68,14 @@ def _outside(value: str) -> Outside:
     raise InvalidParameter(f"outside is auto, pasta or none, not {value!r}", code="invalid_outside", outside=value)
 
 
+def _dns_ttl(value: int) -> int:
+    if not 0 <= value < 1 << 31:
+        raise InvalidParameter(
+            f"invalid dns_ttl {value!r}: give seconds, 0 to 2147483647", code="invalid_ttl", ttl=value
+        )
+    return int(value)
+
+
 @frozen(kw_only=True)
 class ControllerConfig:
     """Configuration of a `NetworkController`.
@@ -91,6 +99,7 @@ class ControllerConfig:
         outside: Without root, and with a host of the controller's own: ``pasta``: have that program lead it to the network where the caller
             is; ``auto``: if it is installed; ``none``: leave it alone.
         localhost: Likewise: have published TCP and UDP ports reached at 127.0.0.1 of the caller's own machine too, by a relay.
+        dns_ttl: Seconds for which programs in sandboxes may keep an answer of the name service; the reference's 600.
         lock_timeout: Seconds to wait for another thread or process that is changing the same state directory.
     """
 
@@ -104,6 +113,7 @@ class ControllerConfig:
     repair_on_open: bool = True
     advertise: IPAddress | None = field(default=None, converter=_advertised)
     lease_ttl: float = field(default=15.0, converter=_ttl)
+    dns_ttl: int = field(default=600, converter=_dns_ttl)
     lock_timeout: float = 60.0
     privilege: Privilege = field(default="auto", converter=_privilege)
     outside: Outside = field(default="auto", converter=_outside)

@@ -8,7 +8,6 @@ May import: everything below; implementations inside functions, when they are ne
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,16 +17,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from .composition import compose
+from attrs import evolve
+
+from .composition import compose, name_service
 from .config import ControllerConfig
 from .endpoint import Endpoint
 from .errors import InvalidParameter, LibnetworkError, NotFound
 from .lifecycle.endpoints import Endpoints
 from .lifecycle.engine import Engine
-from .lifecycle.events import Events
+from .lifecycle.events import Events, begin
 from .lifecycle.identity import identify, identity_in, known_host
 from .lifecycle.information import Info, gather
 from .lifecycle.joining import join
+from .lifecycle.naming import host_resolv_conf
 from .lifecycle.networks import Networks
 from .lifecycle.plan import Plan, planning
 from .lifecycle.reconcile import Report, reconcile
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from .drivers.api import NetworkDriver
     from .ipam.api import IpamDriver
     from .kernel.api import Kernel
+    from .kernel.linux import LinuxKernel
+    from .lifecycle.names import Summons
     from .plugins.registry import Registry
     from .store.directory import TemporaryDirectory
 
@@ -83,7 +87,9 @@ class NetworkController(InNotebook):
         place = Path(state_dir) if state_dir is not None else None
         kernel = _linux(path, settings, partial(open_directory, place))
         with _closed_on_failure(kernel):
-            self._open(*_persistent(place), kernel, path, settings, url=url)
+            store, directory = _persistent(place)
+            names = name_service(kernel, directory, "lasting", settings)
+            self._open(store, directory, kernel, path, settings, url=url, names=names)
         _sweep()
 
     @classmethod
@@ -111,7 +117,8 @@ class NetworkController(InNotebook):
                 kernel.bequeath(directory.path)
             self = cls.__new__(cls)
             self._temporary = directory
-            self._open(SqliteStore(directory.path), directory.path, kernel, path, settings, url=url)
+            names = name_service(kernel, directory.path, "temporary", settings)
+            self._open(SqliteStore(directory.path), directory.path, kernel, path, settings, url=url, names=names)
         return self
 
     @classmethod
@@ -130,7 +137,7 @@ class NetworkController(InNotebook):
 
     def _open(
         self, store: Store, directory: Path | None, kernel: Kernel, host: str, config: ControllerConfig,
-        *, url: ClusterUrl | None = None,
+        *, url: ClusterUrl | None = None, names: Summons | None = None,
     ) -> None:  # fmt: skip
         self._closed = False
         self._pid = os.getpid()
@@ -138,7 +145,8 @@ class NetworkController(InNotebook):
         self._store, self._kernel = store, kernel
         self._events: list[Events] = []
         identity = identify(store, known_host(host, kernel.privilege), config)
-        self._env = compose(identity.id, store, kernel, config, directory)
+        env = compose(identity.id, store, kernel, config, directory)
+        self._env = evolve(env, summons=names, resolv_conf=host_resolv_conf(host))
         kernel.attend(directory, self._env.ports.socket, lasting=self._temporary is None)
         self._engine = Engine(self._env)
         self._endpoints = Endpoints(self._engine)
@@ -148,6 +156,8 @@ class NetworkController(InNotebook):
         self._cluster = join(url, self._engine, self._endpoints, host) if url else None
         if config.repair_on_open and (self._engine.state.networks or self._engine.state.sandboxes):
             reconcile(self._engine, repair=True)
+        else:
+            self._engine.names.start(anew=False)
 
     # Networks and sandboxes
 
@@ -217,6 +227,7 @@ class NetworkController(InNotebook):
         extra_hosts: Mapping[str, str | IPAddress] = EMPTY,
         sysctls: Mapping[str, object] = EMPTY,
         labels: Mapping[str, object] = EMPTY,
+        aliases: Mapping[str, str] = EMPTY,
     ) -> Sandbox:
         """Create a sandbox: a named network namespace, its loopback up.
 
@@ -229,8 +240,9 @@ class NetworkController(InNotebook):
             dns: Addresses of name servers; ``dns_search``, ``dns_options``: the other lines of ``resolv.conf``.
             dns_search: See ``dns``.
             dns_options: See ``dns``.
-            extra_hosts: Name → address, for ``/etc/hosts``.
+            extra_hosts: Name → address, for ``/etc/hosts`` and the name service; ``host-gateway`` is the host's address.
             sysctls: ``net.…`` → value, set inside.
+            aliases: Name → another name that it stands for, in this sandbox alone (Docker's links).
             labels: Yours, kept as text.
 
         Raises:
@@ -239,7 +251,7 @@ class NetworkController(InNotebook):
         """
         where = netns if netns is None or isinstance(netns, int) else os.fspath(netns)
         spec = SandboxSpec(
-            name, where, hostname, domainname, dns, dns_search, dns_options, extra_hosts, sysctls, labels
+            name, where, hostname, domainname, dns, dns_search, dns_options, extra_hosts, sysctls, labels, aliases
         )
         return self._sandboxes.create(spec)
 
@@ -329,7 +341,7 @@ class NetworkController(InNotebook):
         Args:
             since: Number of an event, to go on after it; or a time (a ``datetime``, or seconds since the epoch as a float).
         """
-        events = Events(self._store, self._since(since), self._engine.committed)
+        events = Events(self._store, begin(self._store, since), self._engine.committed)
         self._events.append(events)
         return events
 
@@ -358,6 +370,7 @@ class NetworkController(InNotebook):
             if self._temporary is not None and os.getpid() == self._pid and self._kernel.alive:
                 remove_everything(self._engine, self._sandboxes, self._endpoints, self._networks)
         finally:
+            self._engine.names.close()
             if self._cluster is not None:
                 self._cluster.close()
             self._env.ports.close()
@@ -375,22 +388,6 @@ class NetworkController(InNotebook):
             remove_everything(self._engine, self._sandboxes, self._endpoints, self._networks)
         finally:
             self.close()
-
-    def _since(self, since: float | datetime | None) -> int:
-        if isinstance(since, int) and not isinstance(since, bool):
-            return since
-        if not (since is None or isinstance(since, (float, datetime))):
-            raise InvalidParameter(
-                f"since is an event's number, a time in seconds or a datetime, not {since!r}", code="invalid_since"
-            )
-        moment = since.timestamp() if isinstance(since, datetime) else since
-        last = 0
-        while batch := self._store.events(last):
-            for number, document in batch:
-                if moment is not None and json.loads(document)["time"] > moment:
-                    return last
-                last = number
-        return last
 
     def __enter__(self) -> Self:
         return self
@@ -463,7 +460,7 @@ def _remove_dead(directory: Path) -> None:
     NetworkController._remove(store, directory, kernel, host)
 
 
-def _linux(host: str, config: ControllerConfig, directory: Callable[[], Path] | None = None) -> Kernel:
+def _linux(host: str, config: ControllerConfig, directory: Callable[[], Path] | None = None) -> LinuxKernel:
     """Return the kernel layer. ``directory``: opens the state directory, where there is one that several processes may share."""
     from .kernel.linux import LinuxKernel
 

@@ -31,6 +31,10 @@ HANDED = "handed"
 """Says, in place of a namespace, that interfaces are made on the host for somebody else to take: Docker, of a plug-in's."""
 
 
+HOST_GATEWAY = "host-gateway"
+"""Stands for the host's address among the user's records, as in Docker: that of the way out."""
+
+
 @frozen
 class SandboxRecord:
     """What is stored of a sandbox.
@@ -54,6 +58,7 @@ class SandboxRecord:
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     extra_hosts: Mapping[str, str] = EMPTY
+    aliases: Mapping[str, str] = EMPTY
     sysctls: Mapping[str, str] = EMPTY
     sysctls_before: Mapping[str, str] = EMPTY
     labels: Mapping[str, str] = EMPTY
@@ -95,6 +100,7 @@ class SandboxSpec:
     extra_hosts: Mapping[str, str | IPAddress] = field(factory=dict)
     sysctls: Mapping[str, object] = EMPTY
     labels: Mapping[str, object] = EMPTY
+    aliases: Mapping[str, str] = EMPTY
 
 
 @frozen
@@ -173,9 +179,9 @@ class SandboxOps(Protocol):
     ) -> T: ...
     def entered(self, sandbox_id: str) -> AbstractContextManager[None]: ...
     def socket(self, sandbox_id: str, family: int, kind: int, protocol: int) -> Socket: ...
+    def resolve(self, sandbox_id: str, name: str) -> list[Any]: ...
     def rename(self, sandbox_id: str, name: str) -> None: ...
     def refresh(self, sandbox_id: str, options: Mapping[str, Any]) -> None: ...
-    def add_host(self, sandbox_id: str, name: str, address: IPAddress) -> None: ...
     def delete(self, sandbox_id: str, *, force: bool) -> None: ...
 
 
@@ -274,9 +280,21 @@ class Sandbox(Handle[SandboxRecord]):
         """Open a socket of the sandbox, usable from any thread."""
         return self._ops.socket(self.id, family, type, proto)
 
+    def resolve(self, name: str) -> list[IPAddress] | list[str]:
+        """Return what the sandbox's name service answers of its own knowledge, without a packet.
+
+        Args:
+            name: A name: endpoint, sandbox, alias, ``name.network``, one that was added; or an address.
+
+        Returns:
+            Its addresses, IPv4 first; for an address, ``name.network`` of who has it. Empty for a name that somebody else must be asked
+            for, and in a sandbox without a name service.
+        """
+        return self._ops.resolve(self.id, name)
+
     def add_host(self, name: str, address: str | IPAddress) -> None:
         """Let ``name`` mean ``address`` inside the sandbox."""
-        self._ops.add_host(self.id, name, parse_address(address))
+        self._ops.refresh(self.id, {"extra_hosts": {**self._now().extra_hosts, name: str(parse_address(address))}})
 
     def rename(self, name: str) -> None:
         """Change the name; the namespace keeps its path.

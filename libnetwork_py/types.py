@@ -51,6 +51,39 @@ def check_name(kind: str, name: str) -> str:
     return name
 
 
+def check_dns_name(kind: str, name: str) -> str:
+    """Return ``name`` if it may be asked of a name service: `check_name`, and no part between dots is empty or of more than 63 letters.
+
+    Raises:
+        InvalidParameter: it may not.
+    """
+    if not all(0 < len(part) <= 63 for part in check_name(kind, name).split(".")):
+        raise InvalidParameter(
+            f"invalid {kind} {name!r}: each part between dots has 1 to 63 letters",
+            code="invalid_name",
+            kind=kind,
+            name=name,
+        )
+    return name
+
+
+def check_dns_names(kind: str, names: Iterable[str] | str) -> tuple[str, ...]:
+    """Return names of one endpoint, if a question can ask for each and none is said twice.
+
+    Raises:
+        InvalidParameter: one may not be, or two differ in nothing, or in case alone.
+    """
+    checked = tuple(check_dns_name(kind, each) for each in as_tuple(names))
+    twice = [each for number, each in enumerate(checked) if each.lower() in {some.lower() for some in checked[:number]}]
+    if twice:
+        raise InvalidParameter(
+            f"{kind} {twice[0]!r} is given twice (names have no case): give each once",
+            code="duplicate_name",
+            name=twice[0],
+        )
+    return checked
+
+
 def check_interface_name(name: str) -> str:
     """Return ``name`` if the kernel takes it as an interface name (``dev_valid_name`` in net/core/dev.c).
 
@@ -307,3 +340,14 @@ def _ports(text: str) -> tuple[int, int]:
 
 def _span(start: int, end: int) -> str:
     return str(start) if end in {0, start} else f"{start}-{end}"
+
+
+def check_exposed(value: str | int) -> str:
+    """Return an exposed port's text: no host port, no host address."""
+    binding = PortBinding.parse(value)
+    if binding.host_ip or binding.host_port:
+        raise InvalidParameter(
+            f"invalid exposed port {value!r}: write a port or range and a protocol, 80 or 53/udp; ports= publishes",
+            code="invalid_port", binding=str(value),
+        )  # fmt: skip
+    return str(value)

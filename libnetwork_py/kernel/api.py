@@ -38,6 +38,48 @@ class PortFlow:
         return ((first + number, self.binding.container_port + number) for number in range(self.binding.count))
 
 
+class Line(Contract):
+    """A connection to a companion."""
+
+    def say(self, message: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Send one message; the other side gets copies of the descriptors. ``OSError``: it is dead, or does not read."""
+        ...
+
+    def heard(self) -> bool:
+        """Whether a message waits, or the end."""
+        ...
+
+    def hear(self) -> bytes:
+        """Return the next message. ``OSError``: it is dead, or does not answer."""
+        ...
+
+
+class Companion(Contract):
+    """A process beside the controllers of a state directory.
+
+    Attributes:
+        starts: How often it was started from here: one that was is to be told everything.
+    """
+
+    starts: int
+
+    def find(self) -> Line | None:
+        """Return the line to it if it runs."""
+        ...
+
+    def reach(self) -> Line:
+        """Return the line to it, started if it does not run. ``Unavailable``: it dies again and again, or cannot be started."""
+        ...
+
+    def lost(self) -> None:
+        """Say that the line has failed."""
+        ...
+
+    def close(self) -> None:
+        """Hang up; it decides itself what that means."""
+        ...
+
+
 class Kernel(Contract):
     """One machine's network stack, its host side being one namespace."""
 

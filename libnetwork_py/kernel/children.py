@@ -68,6 +68,12 @@ class Line:
         else:
             self._sock.send(message)
 
+    def heard(self) -> bool:
+        """Whether a message waits, or the end."""
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(0))
+
     def hear(self) -> bytes:
         """Return the next message.
 

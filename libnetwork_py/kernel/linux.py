@@ -60,6 +60,9 @@ class LinuxKernel:
         outside: Whether a new host's namespace is led outside by ``pasta``; ``auto``: where that is installed.
         localhost: Whether ports published on such a host are reached at the caller's 127.0.0.1 too.
 
+    Attributes:
+        opener: Who opens namespaces and starts processes.
+
     Raises:
         Forbidden: the process lacks ``CAP_NET_ADMIN`` or ``CAP_SYS_ADMIN``, or may not have a user namespace.
         InvalidParameter: ``host`` is no network namespace. NotFound: there is no such path.
@@ -74,10 +77,10 @@ class LinuxKernel:
         outside: Literal["auto", "pasta", "none"] = "auto",
         localhost: bool = False,
     ) -> None:
-        self._opener = _opener(host, privilege, directory, outside)
-        self._localhost = localhost and self._opener.mode == "user" and host is None
-        self._relays = Relays(self._opener)
-        self._sockets = Sockets(self._opener, self._relays)
+        self.opener = _opener(host, privilege, directory, outside)
+        self._localhost = localhost and self.opener.mode == "user" and host is None
+        self._relays = Relays(self.opener)
+        self._sockets = Sockets(self.opener, self._relays)
         self._reaper = Reaper(self._sockets, self._do)
         self._flows = Flows(self._sockets)
         self._lock = threading.RLock()
@@ -86,7 +89,7 @@ class LinuxKernel:
     @property
     def privilege(self) -> Literal["root", "user"]:
         """Whose privilege is used; see `Kernel.privilege`."""
-        return self._opener.mode
+        return self.opener.mode
 
     @property
     def localhost(self) -> bool:
@@ -96,7 +99,7 @@ class LinuxKernel:
     @property
     def alive(self) -> bool:
         """Whether it can still do anything; see `Kernel.alive`."""
-        return self._opener.alive
+        return self.opener.alive
 
     def attend(self, directory: Path | None, guard: FindGuard, *, lasting: bool) -> None:
         """Say where the processes beside the controller are found; see `Kernel.attend`."""
@@ -123,7 +126,7 @@ class LinuxKernel:
         """Undo an interrupted change, by what the machine looks like: nobody knows where it was interrupted, or its undoing."""
         self._reaper.spare(application.reverse)
         last = Job(lambda: enforce(self._sockets, application.reverse))
-        self._opener.start(last)
+        self.opener.start(last)
         last.settle()
         try:
             last.result()
@@ -166,7 +169,7 @@ class LinuxKernel:
         from . import nft_others  # noqa: PLC0415 (needed by few)
 
         chains = self._do(lambda: nft_others.chains(self._sockets.host(NETLINK_NETFILTER)))
-        tables = self._opener.files(HOST, list(nft_others.LEGACY_TABLES.values()))
+        tables = self.opener.files(HOST, list(nft_others.LEGACY_TABLES.values()))
         named = [tuple((each or "").split()) for each in tables]
         return FilterFacts(chains, dict(zip(nft_others.LEGACY_TABLES, named, strict=True)))
 
@@ -174,7 +177,7 @@ class LinuxKernel:
         """Return what this kernel can do; see `Kernel.features`."""
         from .probe import probe  # noqa: PLC0415 (needed by few)
 
-        return probe(self._opener)
+        return probe(self.opener)
 
     # names
 
@@ -182,28 +185,28 @@ class LinuxKernel:
         """Return a path that nobody has; see `Kernel.free_namespace`. Names follow ``ip netns``: no slash, not ``.`` or ``..``."""
         for candidate in (name, f"{name}-{suffix}"):
             path = f"{RUN_DIRECTORY}/{candidate}"
-            if not os.path.lexists(self._opener.outer(path)):
+            if not os.path.lexists(self.opener.outer(path)):
                 return path
         raise Internal(f"both {name} and {name}-{suffix} are taken in {RUN_DIRECTORY}", code="names_taken")
 
     @contextmanager
     def naming(self) -> Iterator[None]:
         """Hold the lock of names; see `Kernel.naming`. It is the one on ``/run/netns`` that ``ip netns add`` takes as well."""
-        self._opener.foresee()  # who asks for the lock is about to make a namespace: one is made while that is written down
+        self.opener.foresee()  # who asks for the lock is about to make a namespace: one is made while that is written down
         try:
-            self._opener.prepare()
-            with locked(self._opener.outer(RUN_DIRECTORY)):
+            self.opener.prepare()
+            with locked(self.opener.outer(RUN_DIRECTORY)):
                 yield
         finally:
-            self._opener.forgo()
+            self.opener.forgo()
 
     def outside(self) -> str:
         """Return how the host reaches the outside; see `Kernel.outside`."""
-        return self._opener.outside()
+        return self.opener.outside()
 
     def reach(self, path: str) -> str:
         """Return the path for other programs; see `Kernel.reach`."""
-        return self._opener.outer(path)
+        return self.opener.outer(path)
 
     def find_namespace(self, where: str | int) -> str:
         """Return the path that adopts a namespace; see `Kernel.find_namespace`.
@@ -221,7 +224,7 @@ class LinuxKernel:
                 path=where,
             )
         path = re.sub("^/proc/(self|thread-self)/", f"/proc/{os.getpid()}/", str(Path(where).absolute()))
-        outer = self._opener.outer(path)
+        outer = self.opener.outer(path)
         os.close(open_any_namespace(outer))
         return self._canonical(path, _identity(outer))
 
@@ -230,7 +233,7 @@ class LinuxKernel:
         return expect(path, identity)
 
     def _canonical(self, path: str, identity: tuple[int, int] | None) -> str:
-        host = self._opener.namespace_fd(HOST)
+        host = self.opener.namespace_fd(HOST)
         try:
             status = os.fstat(host)
         finally:
@@ -239,8 +242,8 @@ class LinuxKernel:
             return HOST
         if identity is None or Path(path).parent == Path(RUN_DIRECTORY):
             return path
-        names = (f"{RUN_DIRECTORY}/{name}" for name in _names(self._opener.outer(RUN_DIRECTORY)))
-        return next((name for name in names if _identity(self._opener.outer(name)) == identity), path)
+        names = (f"{RUN_DIRECTORY}/{name}" for name in _names(self.opener.outer(RUN_DIRECTORY)))
+        return next((name for name in names if _identity(self.opener.outer(name)) == identity), path)
 
     def _of_process(self, pid: int) -> str:
         path = f"/proc/{pid}/ns/net"
@@ -259,15 +262,15 @@ class LinuxKernel:
 
     def call(self, namespace: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run a function inside; see `Kernel.call`."""
-        return self._opener.call(namespace, function, *args, **kwargs)
+        return self.opener.call(namespace, function, *args, **kwargs)
 
     def sockets(self, namespace: str, family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
         """Open several sockets inside; see `Kernel.sockets`."""
-        return self._opener.sockets(namespace, family, kind, protocol, count)
+        return self.opener.sockets(namespace, family, kind, protocol, count)
 
     def socket(self, namespace: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """Open a socket inside; see `Kernel.socket`."""
-        return self._opener.socket(namespace, family, kind, protocol)
+        return self.opener.socket(namespace, family, kind, protocol)
 
     def popen(
         self, namespace: str, argv: Sequence[str] | str, files: Mapping[str, str], **options: Any
@@ -275,12 +278,12 @@ class LinuxKernel:
         """Start a process inside; see `Kernel.popen`."""
         from .processes import popen  # noqa: PLC0415 (needed by few)
 
-        return popen(self._opener, namespace, argv, files, **options)
+        return popen(self.opener, namespace, argv, files, **options)
 
     @contextmanager
     def entered(self, namespace: str) -> Iterator[None]:
         """Move the calling thread for a while; see `Kernel.entered`."""
-        if self._opener.mode == "user":
+        if self.opener.mode == "user":
             raise NotSupported(
                 "without root this process cannot enter a sandbox: Linux lets no process with threads into a user namespace "
                 "(setns(2)). Use sandbox.socket() for sockets, sandbox.call() for a function, sandbox.run() for a program",
@@ -288,7 +291,7 @@ class LinuxKernel:
             )
         home = open_namespace(HERE)
         try:
-            target = self._opener.namespace_fd(namespace)
+            target = self.opener.namespace_fd(namespace)
             try:
                 enter(target)
             except OSError as error:
@@ -320,11 +323,11 @@ class LinuxKernel:
         """Tell the neighbours; see `Kernel.announce`."""
         from .announcing import announce  # noqa: PLC0415 (needed by few)
 
-        announce(self._opener, namespace, link, addresses)
+        announce(self.opener, namespace, link, addresses)
 
     def bequeath(self, directory: Path) -> None:
         """Say what shall go if this process dies; see `Kernel.bequeath`."""
-        self._opener.bequeath(directory)
+        self.opener.bequeath(directory)
 
     def close(self) -> None:
         """Give back threads and sockets, once what was dropped is gone; see `Kernel.close`."""
@@ -332,20 +335,20 @@ class LinuxKernel:
         self._flows.close()
         self._relays.close()
         self._sockets.close()
-        self._opener.close()
+        self.opener.close()
 
     def _do(self, function: Callable[[], T]) -> T:
         """Call a function on the library's own worker."""
         job = Job(function)
         with self._turn():
             try:
-                self._opener.start(job)
+                self.opener.start(job)
                 return job.result()
             except BaseException:
                 # Interrupted: nobody may use the sockets before the job has ended, if it was queued at all.
                 if not job.finished:
                     last = Job(int)
-                    self._opener.start(last)
+                    self.opener.start(last)
                     last.settle()
                 raise
 

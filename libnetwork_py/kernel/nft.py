@@ -116,10 +116,28 @@ def _made_elements(words: Iterable[Table | Element]) -> Iterator[bytes]:
 def _made_tables(words: Iterable[Table | Element]) -> Iterator[bytes]:
     for word in words:
         if isinstance(word, Table):
-            yield message(NFT | NEWTABLE, _NLM_F_CREATE | _NLM_F_EXCL, text(1, word.name) + be32(2, 0))
-            yield from (_set(word.name, number, decl) for number, decl in enumerate(word.sets, 1))
-            yield from (_chain(word.name, chain) for chain in word.chains)
-            yield from (_rule(word.name, chain, rule) for chain in word.chains for rule in chain.rules)
+            yield from _table(word)
+
+
+_TABLES: dict[tuple[str, int], tuple[Table, tuple[bytes, ...]]] = {}
+"""Tables as they were sent: every sandbox has the same one, and encoding it takes longer than loading it."""
+_TABLES_MAX = 16
+
+
+def _table(word: Table) -> tuple[bytes, ...]:
+    known = _TABLES.get((word.name, id(word.chains)))
+    if known is None or known[0].chains is not word.chains or known[0].sets is not word.sets:
+        if len(_TABLES) >= _TABLES_MAX:
+            _TABLES.clear()
+        known = _TABLES[word.name, id(word.chains)] = word, tuple(_encoded_table(word))
+    return known[1]
+
+
+def _encoded_table(word: Table) -> Iterator[bytes]:
+    yield message(NFT | NEWTABLE, _NLM_F_CREATE | _NLM_F_EXCL, text(1, word.name) + be32(2, 0))
+    yield from (_set(word.name, number, decl) for number, decl in enumerate(word.sets, 1))
+    yield from (_chain(word.name, chain) for chain in word.chains)
+    yield from (_rule(word.name, chain, rule) for chain in word.chains for rule in chain.rules)
 
 
 def _elements(kind: int, flags: int, words: Iterable[Element]) -> Iterator[bytes]:

@@ -28,7 +28,16 @@ NUMBERS: Mapping[str, Mapping[str, int]] = {
     "numgen": {"dreg": 1, "modulus": 2, "type": 3, "offset": 4},
     "hash": {"sreg": 1, "dreg": 2, "len": 3, "modulus": 4, "seed": 5, "type": 7},
     "byteorder": {"sreg": 1, "dreg": 2, "op": 3, "len": 4, "size": 5},
-    "payload": {"dreg": 1, "base": 2, "offset": 3, "len": 4},
+    "payload": {
+        "dreg": 1,
+        "base": 2,
+        "offset": 3,
+        "len": 4,
+        "sreg": 5,
+        "csum_type": 6,
+        "csum_offset": 7,
+        "csum_flags": 8,
+    },
     "redir": {"reg_proto_min": 1},
 }
 """Instruction → attribute in lower case, without prefix → its number."""

@@ -16,6 +16,9 @@ from attrs import evolve
 from ..desired import HOST, Address, Description, Namespace, Route, Sysctl, Table, Veth, Word
 from ..drivers.api import Attachment, Context, NetworkDriver, Peer
 from ..endpoint import EndpointRecord
+from ..errors import LibnetworkError
+from ..firewall import resolver
+from ..network import NetworkRecord
 from ..plugins.registry import Registry
 from ..sandbox import Candidate, SandboxRecord, elect, order
 from ..types import Family, IPAddress, IPNetwork
@@ -97,7 +100,24 @@ class Describer:
             words += _interface(endpoint, sandbox, attachment)
         words += self._static_routes(sandbox, joined)
         words += self._default_routes(sandbox, joined)
+        if self.has_names(sandbox):
+            words.append(resolver.table(sandbox.key))
         return on_the_host(words, sandbox) if sandbox.handed else tuple(words)
+
+    def has_names(self, sandbox: SandboxRecord, endpoint: EndpointRecord | None = None) -> bool:
+        """Return whether a sandbox has a name service, on account of one endpoint or of any: all networks with addresses have names."""
+        if sandbox.key == HOST or sandbox.handed:
+            return False
+        endpoints = [endpoint] if endpoint else self._state.in_sandbox(sandbox.id)
+        networks = (self._state.networks[each.network_id] for each in endpoints)
+        return any(self._has_addresses(each) for each in networks)
+
+    def _has_addresses(self, network: NetworkRecord) -> bool:
+        """Whether a network's driver gives addresses; of a driver that is not there now, whether it has."""
+        try:
+            return self._drivers.get(network.driver).capability.addresses
+        except LibnetworkError:
+            return bool(network.subnets)
 
     def _attachments(self, sandbox: SandboxRecord) -> list[tuple[EndpointRecord, Attachment]]:
         """Return the drivers' part of every endpoint; those with ports are asked again when the way out is known."""

@@ -30,6 +30,8 @@ from ..types import (
     MacAddress,
     PortBinding,
     as_tuple,
+    check_dns_names,
+    check_exposed,
     check_interface_name,
     check_name,
     freeze,
@@ -339,7 +341,7 @@ class Endpoints:
             endpoint = self._get(endpoint_id)
             work.step(f"update endpoint {endpoint.name}")
             if aliases is not None:
-                endpoint = evolve(endpoint, aliases=tuple(check_name("alias", each) for each in as_tuple(aliases)))
+                endpoint = evolve(endpoint, aliases=check_dns_names("alias", aliases))
             if sysctls is not None:
                 endpoint = settings.changed(endpoint, _sysctls(sysctls), self._engine.state, self._engine.env.kernel)
             if labels is not None:
@@ -392,17 +394,6 @@ def _whole(priority: object) -> int:
     if isinstance(priority, int):
         return int(priority)
     raise InvalidParameter(f"invalid priority {priority!r}: it is a whole number", code="invalid_priority")
-
-
-def _exposed(value: str | int) -> str:
-    """Return an exposed port's text: no host port, no host address."""
-    binding = PortBinding.parse(value)
-    if binding.host_ip or binding.host_port:
-        raise InvalidParameter(
-            f"invalid exposed port {value!r}: write a port or range and a protocol, 80 or 53/udp; ports= publishes",
-            code="invalid_port", binding=str(value),
-        )  # fmt: skip
-    return str(value)
 
 
 def _flows(endpoint: EndpointRecord, binding: PortBinding) -> list[PortFlow]:
@@ -479,9 +470,9 @@ def _parse(network: NetworkRecord, driver: NetworkDriver, spec: EndpointSpec) ->
         network_id=network.id,
         mac=MacAddress(spec.mac) if spec.mac is not None else None,
         ports=ports,
-        expose=tuple(_exposed(each) for each in as_tuple(spec.expose)),
-        aliases=tuple(check_name("alias", each) for each in as_tuple(spec.aliases)),
-        dns_names=tuple(check_name("DNS name", each) for each in as_tuple(spec.dns_names)),
+        expose=tuple(check_exposed(each) for each in as_tuple(spec.expose)),
+        aliases=check_dns_names("alias", spec.aliases),
+        dns_names=check_dns_names("DNS name", spec.dns_names),
         sysctls=_sysctls(spec.sysctls),
         interface=spec.interface,
         options=freeze(spec.options, "options"),

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, TypeVar
 from attrs import evolve
 
 from ..desired import HOST, Change, Sysctl
-from ..endpoint import EndpointRecord
 from ..errors import Conflict, LibnetworkError, Unavailable
 from ..sandbox import SandboxRecord
 from ..store.api import Changes, Item, Write
@@ -34,8 +33,12 @@ from .deeds import Deeds, departing
 from .describe import Describer
 from .env import Env
 from .files import Files
+from .host_ports import follow
 from .interrupts import allowed, check, deferred
 from .journal import Touched, by_kind, intent, is_record, outcome, pairs
+from .names import KEY as NAMES
+from .names import Names
+from .naming import Naming
 from .state import Record, State
 from .work import Work
 
@@ -66,10 +69,12 @@ class Engine:
         self.committed = threading.Condition()
         self.warnings: list[str] = []
         self.baseline: dict[str, str] = {}
-        self.files = Files(env.files)
         self.describer = Describer(
             self.state, env.drivers, env.table, self.baseline, env.id, localhost=env.kernel.localhost
         )
+        naming = Naming(self.state, self.describer, env.resolv_conf)
+        self.files = Files(env.files, naming.files)
+        self.names = Names(naming, self.files, env.kernel, env.summons, self.reading)
         self.addressing = Addressing(env.ipams, env.kernel)
         self.addressing.warn(self.warnings)
         self.cluster: Cluster | None = None
@@ -144,6 +149,7 @@ class Engine:
                     self._commit(work)
             except BaseException:
                 work.rollback()
+                self.names.restore(self.state.records())
                 raise
             else:
                 work.rollback() if dry else work.finish()
@@ -241,8 +247,10 @@ class Engine:
         left = [each for each in touched if each[1] is None and self.files.left(each[0])]
         left += departing(touched) if acts else []
         writes, happened = outcome(touched, work.told)
+        named = self.names.draft(touched)
         if not change and not left and not acts:
-            self._store(writes, happened)
+            self._store([*writes, *named.writes], happened)
+            self.names.commit(named, touched)
             return
         journal = f"journal/{secrets.token_hex(8)}"
         document = intent(journal, work.why, touched, writes)
@@ -251,6 +259,7 @@ class Engine:
         rest = intent(journal, work.why, left, done=True) if left else None
         begun = made = False
         try:
+            self.names.withdraw(named)
             if acts:
                 deeds.arrive(work)
                 change = self._but_for_others(work.change())
@@ -259,8 +268,10 @@ class Engine:
             made = True
             if acts:
                 deeds.connect(work)
-                writes, happened = outcome(list(work.touched()), work.told)
-            self._store([*writes, Write(journal, rest)], happened)
+                touched = list(work.touched())
+                writes, happened = outcome(touched, work.told)
+                named = self.names.revise(named, touched)
+            self._store([*writes, *named.writes, Write(journal, rest)], happened)
         except BaseException as error:
             half_done = made or (
                 begun and bool(getattr(error, "__notes__", None))
@@ -273,6 +284,7 @@ class Engine:
                 self._keep_failed(journal, document)
             raise
         self._journals.pop(journal)
+        self.names.commit(named, touched)
         if left:
             self._clear(journal, work.why, left, deeds)
 
@@ -354,23 +366,11 @@ class Engine:
             return {}
         found = self.env.kernel.facts(words=wanted).sysctls
         now = {word.name: found[word.key] for word in wanted if word.key in found}
-        return now | dict.fromkeys(self._closed_by_others() & now.keys(), "0")
-
-    def _closed_by_others(self) -> frozenset[str]:
-        """The settings that another controller changed and answers for: we go on for it when it has gone."""
-        names = neighbours.other_controllers(self.env.kernel.packet_filter(), self.env.table.name)
-        return (
-            neighbours.closing(self.env.kernel.facts(words=neighbours.tables_of(names)), names)
-            if names
-            else frozenset()
-        )
+        return now | dict.fromkeys(neighbours.closed_by_others(self.env.kernel, self.env.table.name) & now.keys(), "0")
 
     def _but_for_others(self, change: Change) -> Change:
         """Leave the host's forwarding on while another controller is there."""
-        if not neighbours.stops_forwarding(change):
-            return change
-        others = neighbours.other_controllers(self.env.kernel.packet_filter(), self.env.table.name)
-        return neighbours.leave_forwarding(change) if others else change
+        return neighbours.but_for_others(change, self.env.kernel, self.env.table.name)
 
     # Catching up and recovering
 
@@ -394,26 +394,32 @@ class Engine:
         self._revision = changes.revision
 
     def _take_in(self, changes: Changes) -> None:
+        seen: list[Touched] = []
         for key in changes.deleted:
             self._journals.pop(key, None)
-            self._forget(key)
+            seen += self._forget(key)
         for item in sorted(changes.items, key=by_kind):
-            self._learn(item)
+            seen += self._learn(item)
+        self.names.learn(seen)
 
-    def _learn(self, item: Item) -> None:
+    def _learn(self, item: Item) -> list[Touched]:
         if item.key.startswith("journal/"):
             self._journals[item.key] = item.document
         elif item.key == BASELINE:
             self.baseline.update(json.loads(item.document))
+        elif item.key == NAMES:
+            self.names.follow(item.document.decode())
         elif is_record(item.key):
             record = decode(item.key, item.document)
             previous = self.state.put(record)
             if isinstance(record, SandboxRecord) and record.identity:
                 self.env.kernel.expect(record.key, record.identity)
             self.addressing.learn(previous, record, self.state)
-            self._ports(previous, record)
+            follow(self.env.ports, previous, record)
+            return [(previous, record)]
+        return []
 
-    def _forget(self, key: str) -> None:
+    def _forget(self, key: str) -> list[Touched]:
         kind, _, record_id = key.partition("/")
         records: Mapping[str, Mapping[str, Record]] = {
             "network": self.state.networks,
@@ -423,19 +429,10 @@ class Engine:
         record = records.get(kind, {}).get(record_id)
         if record is not None:
             self.addressing.learn(record, None, self.state)
-            self._ports(record, None)
+            follow(self.env.ports, record, None)
             self.state.remove(record)
-
-    def _ports(self, before: Record | None, after: Record | None) -> None:
-        """Keep the reservations in step with records that another process, or an earlier one, wrote."""
-        if isinstance(before, EndpointRecord):
-            for binding in before.bindings:
-                if not isinstance(after, EndpointRecord) or binding not in after.bindings:
-                    self.env.ports.release(binding, before.port_families)
-        if isinstance(after, EndpointRecord):
-            for binding in after.bindings:
-                if not isinstance(before, EndpointRecord) or binding not in before.bindings:
-                    self.env.ports.adopt(binding, after.name, after.port_families)
+            return [(record, None)]
+        return []
 
     def _recover(self) -> None:
         for key, document in sorted(self._journals.items()):
@@ -485,9 +482,12 @@ class Engine:
         writes, happened = outcome(touched) if forward else ([], [])
         for was, is_ in touched if forward else ():
             self.addressing.learn(was, is_, self.state)
-            self._ports(was, is_)
+            follow(self.env.ports, was, is_)
         self._depart(work.why, changes if forward else [(after, before) for before, after in changes])
+        named = self.names.draft(touched if forward else ())
+        writes += named.writes
         self._store([*writes, Write(key, None)], happened)
+        self.names.commit(named, touched if forward else ())
 
     def _depart(self, why: str, changes: Sequence[Touched]) -> None:
         """Do what a dead process had left to do, or had begun and not finished: how far it came nobody knows."""

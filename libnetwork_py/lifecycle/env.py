@@ -17,6 +17,7 @@ from ..kernel.api import Kernel
 from ..plugins.registry import Registry
 from ..ports.reservations import Reservations
 from ..store.api import Store
+from .names import Summons
 
 
 @frozen
@@ -27,6 +28,8 @@ class Env:
         id: The controller's own id.
         table: Its firewall table.
         files: Where each sandbox has a folder for its files.
+        resolv_conf: The host's file.
+        summons: Finds and starts the name service's process, if there is to be one.
     """
 
     id: str
@@ -38,3 +41,5 @@ class Env:
     table: Table
     config: ControllerConfig
     files: Path = Path("/etc/netns")
+    resolv_conf: Path = Path("/etc/resolv.conf")
+    summons: Summons | None = None

@@ -16,6 +16,7 @@ from attrs import frozen
 
 from ..display import Displayed
 from ..endpoint import EndpointRecord
+from ..errors import InvalidParameter
 from ..network import NetworkRecord
 from ..store.api import Store
 from .state import Record
@@ -163,3 +164,21 @@ class Events(Displayed):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def begin(store: Store, since: float | datetime | None) -> int:
+    """Return the number after which events begin that happened since a number, or a time."""
+    if isinstance(since, int) and not isinstance(since, bool):
+        return since
+    if not (since is None or isinstance(since, (float, datetime))):
+        raise InvalidParameter(
+            f"since is an event's number, a time in seconds or a datetime, not {since!r}", code="invalid_since"
+        )
+    moment = since.timestamp() if isinstance(since, datetime) else since
+    last = 0
+    while batch := store.events(last):
+        for number, document in batch:
+            if moment is not None and json.loads(document)["time"] > moment:
+                return last
+            last = number
+    return last

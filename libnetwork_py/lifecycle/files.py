@@ -4,7 +4,9 @@ Without root they are kept with the controller's records.
 
 What is there under the name of an adopted namespace belongs to whoever made that: its sandbox has a folder of its own.
 
-They are written when a process is first started inside, and removed with the sandbox. A file that somebody changed is left alone.
+They are written when the sandbox gets a name service, or when a process is first started inside, follow the records from then on, and are
+removed with the sandbox. A file that somebody changed is left alone: ours carry a digest of what we wrote, as an extended attribute;
+on a file system that has none, what differs from all that this process wrote counts as somebody else's.
 
 May import: lifecycle.state, desired, sandbox.
 """
@@ -12,7 +14,8 @@ May import: lifecycle.state, desired, sandbox.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,8 +24,9 @@ from ..sandbox import SandboxRecord
 from .state import Record
 
 DIRECTORY = Path("/etc/netns")
-HOST_RESOLV_CONF = Path("/etc/resolv.conf")
 NAMES = ("hosts", "resolv.conf")
+ATTRIBUTE = "user.libnetwork_py"
+"""Extended attribute with the digest of what was written."""
 
 
 class Files:
@@ -30,18 +34,19 @@ class Files:
 
     Args:
         directory: Where each sandbox has a folder.
+        contents: Says what they hold: hosts, resolv.conf.
     """
 
-    def __init__(self, directory: Path = DIRECTORY) -> None:
+    def __init__(self, directory: Path, contents: Callable[[SandboxRecord], tuple[str, str]]) -> None:
         self._directory = directory
+        self._contents = contents
         self._written: dict[str, str] = {}
 
     def texts(self, record: SandboxRecord) -> tuple[str, str]:
         """Return what ``hosts`` and ``resolv.conf`` hold, written or not."""
         folder = self._folder(record)
-        wanted = (_hosts(record), _resolv_conf(record))
         found = []
-        for name, text in zip(NAMES, wanted, strict=True):
+        for name, text in zip(NAMES, self._contents(record), strict=True):
             try:
                 found.append((folder / name).read_text())
             except OSError:
@@ -51,19 +56,24 @@ class Files:
     def write(self, record: SandboxRecord) -> Mapping[str, str]:
         """Write what is missing and return target path → source path for the process to be started."""
         folder = self._folder(record)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in zip(NAMES, (_hosts(record), _resolv_conf(record)), strict=True):
-            if not (folder / name).exists():
-                self._put(folder / name, text)
+        if not all((folder / name).exists() for name in NAMES):
+            self.renew(record, make=True)
         return {f"/etc/{name}": str(folder / name) for name in NAMES}
 
-    def renew(self, record: SandboxRecord) -> None:
-        """Write the files again after the sandbox's options changed; those that nobody else changed."""
+    def renew(self, record: SandboxRecord, *, make: bool) -> None:
+        """Write the files again after records changed, those that nobody else changed.
+
+        Args:
+            record: The sandbox.
+            make: Write also those that are not there.
+        """
         folder = self._folder(record)
-        for name, text in zip(NAMES, (_hosts(record), _resolv_conf(record)), strict=True):
-            with suppress(OSError):
-                if _digest((folder / name).read_text()) == self._written.get(str(folder / name)):
-                    self._put(folder / name, text)
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        elif not folder.is_dir():
+            return
+        for name, text in zip(NAMES, self._contents(record), strict=True):
+            self._renew(f"{folder}/{name}", text, make=make)
 
     def left(self, record: Record | None) -> bool:
         """Return whether a record has files."""
@@ -77,36 +87,45 @@ class Files:
         for name in NAMES:
             with suppress(OSError):
                 (folder / name).unlink()
-                self._written.pop(str(folder / name), None)
+                self._written.pop(f"{folder}/{name}", None)
         with suppress(OSError):
             folder.rmdir()
 
     def _folder(self, record: SandboxRecord) -> Path:
         return self._directory / (Path(record.key).name if record.owned else f"sandbox-{record.id[:12]}")
 
-    def _put(self, path: Path, text: str) -> None:
-        path.write_text(text)
-        self._written[str(path)] = _digest(text)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _hosts(record: SandboxRecord) -> str:
-    full = f"{record.hostname}.{record.domainname} {record.hostname}" if record.domainname else record.hostname
-    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-    lines += [f"{address}\t{name}" for name, address in record.extra_hosts.items()]
-    return "\n".join([*lines, f"127.0.1.1\t{full}"]) + "\n"
-
-
-def _resolv_conf(record: SandboxRecord) -> str:
-    if not (record.dns or record.dns_search or record.dns_options):
+    def _renew(self, path: str, text: str, *, make: bool) -> None:
+        """Write in place, not beside and over it: programs that run see the file that they started with."""
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            return HOST_RESOLV_CONF.read_text()
+            fd = os.open(path, flags | os.O_CREAT if make else flags, 0o644)
+        except OSError:  # not there; or a link or worse that somebody put in its place
+            return
+        with open(fd, "r+b") as file:  # noqa: PTH123 (a descriptor)
+            found, wanted = file.read(), text.encode()
+            if found == wanted and found:
+                self._mark(fd, path, wanted)
+            elif not found or self._is_ours(fd, path, found):
+                file.seek(0)
+                file.write(wanted)
+                file.truncate()
+                file.flush()
+                self._mark(fd, path, wanted)
+
+    def _is_ours(self, fd: int, path: str, found: bytes) -> bool:
+        digest = _digest(found)
+        if self._written.get(path) == digest:
+            return True
+        try:
+            return os.getxattr(fd, ATTRIBUTE) == digest.encode()
         except OSError:
-            return ""
-    lines = [f"nameserver {each}" for each in record.dns]
-    lines += [f"search {' '.join(record.dns_search)}"] if record.dns_search else []
-    lines += [f"options {' '.join(record.dns_options)}"] if record.dns_options else []
-    return "\n".join(lines) + "\n"
+            return False
+
+    def _mark(self, fd: int, path: str, text: bytes) -> None:
+        self._written[path] = _digest(text)
+        with suppress(OSError):  # not every file system has them
+            os.setxattr(fd, ATTRIBUTE, self._written[path].encode())
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()

@@ -73,6 +73,7 @@ def gather(engine: Engine, directory: Path | None) -> Info:
     warnings = (
         *engine.warnings,
         *troubles,
+        *([engine.names.warning] if engine.names.warning else ()),
         *_neighbours(engine),
         *(f"this kernel lacks {name}, which the bridge driver needs" for name in missing),
     )

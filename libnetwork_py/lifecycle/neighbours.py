@@ -3,7 +3,7 @@
 Division of labour: `kernel/` reads the packet filter into facts; here they are judged. Nothing of others is ever changed: a warning
 names the table and what its owner can do.
 
-May import: firewall.table, desired, facts, types.
+May import: firewall.table, kernel.api, desired, facts, types.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from attrs import evolve, frozen
 from ..desired import HOST, Change, Sysctl, Table, Word
 from ..facts import ChainFact, Facts, FilterFacts
 from ..firewall.table import CLOSED, TABLE_PREFIX, table
+from ..kernel.api import Kernel
 from ..types import FAMILIES, Family, PortBinding
 
 FORWARDING: Mapping[str, Family] = {"ipv4.ip_forward": 4, "ipv6.conf.all.forwarding": 6}
@@ -180,3 +181,16 @@ def _of_table(chain: ChainFact, others: Iterable[ChainFact]) -> list[ChainFact]:
 
 def _named(chain: ChainFact) -> str:
     return f"table {chain.family} {chain.table} (chain {chain.name})"
+
+
+def closed_by_others(kernel: Kernel, table: str) -> frozenset[str]:
+    """Return the settings that another controller changed and answers for: we go on for it when it has gone."""
+    names = other_controllers(kernel.packet_filter(), table)
+    return closing(kernel.facts(words=tables_of(names)), names) if names else frozenset()
+
+
+def but_for_others(change: Change, kernel: Kernel, table: str) -> Change:
+    """Return a change that leaves the host's forwarding on while another controller is there."""
+    if not stops_forwarding(change):
+        return change
+    return leave_forwarding(change) if other_controllers(kernel.packet_filter(), table) else change

@@ -103,10 +103,15 @@ def reconcile(engine: Engine, *, repair: bool) -> Report:
         difference = compare(description, facts)
         lost = {key for key in adopted if key != HOST and key not in facts.namespaces}
         foreign = _lasting(engine, description, tuple(_foreign(engine, description, facts)))
+        gone = [word.path for word in difference.missing if isinstance(word, Namespace)]
+        if repair and gone:
+            engine.names.leave(gone)
         errors = _repair(engine, difference, foreign, lost) if repair and (difference or foreign) else {}
         findings = tuple(_findings(difference, foreign, errors, repair))
         if findings:
             _announce(engine, findings)
+        if repair:
+            engine.names.start()
         return Report(findings, len(description))
 
 

@@ -21,9 +21,9 @@ from ..errors import Conflict, InvalidParameter, NotFound
 from ..facts import LinkStatistics, NamespaceFacts, RouteFact
 from ..handle import given
 from ..network import EndpointSpec, Network
-from ..sandbox import HANDED, Interface, Sandbox, SandboxRecord, SandboxSpec
+from ..sandbox import HANDED, HOST_GATEWAY, Interface, Sandbox, SandboxRecord, SandboxSpec
 from ..scene import Scene
-from ..types import Family, IPAddress, MacAddress, as_tuple, check_name, freeze, parse_address
+from ..types import Family, IPAddress, MacAddress, as_tuple, check_dns_name, check_name, freeze, parse_address
 from . import settings
 from .endpoints import Endpoints
 from .engine import Engine
@@ -33,7 +33,17 @@ from .work import Work
 
 T = TypeVar("T")
 
-REFRESHABLE = ("hostname", "domainname", "dns", "dns_search", "dns_options", "extra_hosts", "sysctls", "labels")
+REFRESHABLE = (
+    "hostname",
+    "domainname",
+    "dns",
+    "dns_search",
+    "dns_options",
+    "extra_hosts",
+    "sysctls",
+    "labels",
+    "aliases",
+)
 
 
 class Sandboxes:
@@ -249,6 +259,12 @@ class Sandboxes:
         """Run a function inside."""
         return self._engine.env.kernel.call(self._made(sandbox_id).key, function, *args, **kwargs)
 
+    def resolve(self, sandbox_id: str, name: str) -> list[Any]:
+        """Return what the sandbox's name service answers, without asking it."""
+        record = self._get(sandbox_id)
+        with self._engine.reading():
+            return self._engine.names.resolve(record.id, name)
+
     def entered(self, sandbox_id: str) -> AbstractContextManager[None]:
         """Move the calling thread inside."""
         return self._engine.env.kernel.entered(self._made(sandbox_id).key)
@@ -285,12 +301,6 @@ class Sandboxes:
             if "sysctls" in options:
                 changed = settings.of_sandbox(changed, record.sysctls, self._engine.env.kernel)
             work.put(changed)
-            work.on_done(lambda: self._files.renew(changed))
-
-    def add_host(self, sandbox_id: str, name: str, address: IPAddress) -> None:
-        """Add a line to hosts."""
-        record = self._get(sandbox_id)
-        self.refresh(sandbox_id, {"extra_hosts": {**record.extra_hosts, check_name("host", name): str(address)}})
 
     def _get(self, sandbox_id: str) -> SandboxRecord:
         with self._engine.reading() as state:
@@ -320,8 +330,12 @@ def _parse(spec: SandboxSpec) -> SandboxRecord:
                 f"invalid sysctl {name!r}: a sandbox has the settings below net.", code="invalid_sysctl", name=name
             )
     hosts = {
-        check_name("host", name): str(parse_address(address))
+        check_name("host", name): address if address == HOST_GATEWAY else str(parse_address(address))
         for name, address in freeze(spec.extra_hosts, "extra_hosts").items()
+    }
+    aliases = {
+        check_dns_name("alias", alias): check_dns_name("name", name)
+        for alias, name in freeze(spec.aliases, "aliases").items()
     }
     return SandboxRecord(
         id=secrets.token_hex(32),
@@ -333,6 +347,7 @@ def _parse(spec: SandboxSpec) -> SandboxRecord:
         dns_search=tuple(_word("search domain", each) for each in as_tuple(spec.dns_search)),
         dns_options=tuple(_word("resolver option", each) for each in as_tuple(spec.dns_options)),
         extra_hosts=freeze(hosts, "extra_hosts"),
+        aliases=freeze(aliases, "aliases"),
         sysctls=sysctls,
         labels=freeze(spec.labels, "labels"),
         created=time.time(),

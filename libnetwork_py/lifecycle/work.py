@@ -231,7 +231,7 @@ class Work:
 def _may_be_shared(word: Word) -> bool:
     match word:
         case Table():
-            return not word.devices  # those on a link are the endpoint's own
+            return word.namespace == HOST and not word.devices  # those on a link are the endpoint's own
         case Sysctl():
             return word.namespace == HOST and word.link is None
         case Element():

@@ -296,6 +296,7 @@ _TABLES: Mapping[str, Table[Any]] = {
             "dns_search": TEXTS,
             "dns_options": TEXTS,
             "extra_hosts": MAPPING,
+            "aliases": MAPPING,
             "sysctls": MAPPING,
             "sysctls_before": MAPPING,
             "labels": MAPPING,

@@ -133,6 +133,7 @@ records = st.one_of(
         dns_search=tuples_of_text,
         dns_options=tuples_of_text,
         extra_hosts=mappings,
+        aliases=mappings,
         sysctls=mappings,
         labels=mappings,
         created=numbers,

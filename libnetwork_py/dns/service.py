@@ -1,0 +1,361 @@
+"""The process that answers: sockets in, sockets out, and in between a dictionary of answers that are ready.
+
+Division of labour: `Service` waits for sockets and hands over: what was asked before is answered on the spot, out of the dictionary of all
+sandboxes that see the same names; `answers` makes the rest, `streams` serves TCP, `forward` asks others. Control comes over
+Unix sockets (``lines``) and changes names, never the sockets that are asked: no question is lost meanwhile.
+
+Runs in the service's own process.
+
+May import: the rest of this room that does.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import cycle
+from typing import Any
+
+from . import holdings, wire
+from .answers import Answers
+from .book import Box
+from .forward import Behind, Forwarder, Ways
+from .holdings import Change, Doors, Holdings
+from .streams import Stream, Streams
+from .wire import Query
+
+BATCH = 64
+"""Questions of one sandbox that are answered in a row before others have their turn."""
+LOOK = 1.0
+"""Seconds between two looks whether anybody still needs the service, and whether its namespaces are still there."""
+READY_MAX = 200_000
+"""Answers that are kept ready, for all sandboxes together (about 300 bytes each)."""
+
+
+class View:
+    """Answers that are ready for all sandboxes that see the same names, by the bytes of the question behind its number."""
+
+    __slots__ = ("networks", "orders", "ready")
+
+    def __init__(self, networks: frozenset[str]) -> None:
+        self.networks = networks
+        self.ready: dict[bytes, bytes] = {}
+        self.orders: dict[bytes, cycle[bytes]] = {}
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self.ready.clear()
+        self.orders.clear()
+
+
+class Open:
+    """A sandbox that is served."""
+
+    __slots__ = ("box", "doors", "view", "ways")
+
+    def __init__(self, box: Box, doors: Doors, view: View) -> None:
+        self.box, self.doors, self.view = box, doors, view
+        self.ways = Ways(doors.ways)
+
+
+class Service:
+    """Answers for every sandbox of one controller.
+
+    Args:
+        held: Names and sockets.
+        listener: Where controllers come to.
+        keeper: The line to the process that holds the same.
+        ttl: Seconds that clients may keep an answer.
+    """
+
+    def __init__(self, held: Holdings, listener: socket.socket, keeper: socket.socket, ttl: int) -> None:
+        self.held = held
+        self.lines: set[socket.socket] = set()
+        self.running = True
+        self.met = False
+        self.since = time.monotonic()
+        self._listener = listener
+        self._keeper = keeper
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[int], object]] = {}
+        self._answers = Answers(held.book, ttl)
+        self._streams = Streams(self, self._ask_by_stream)
+        self._forwarder = Forwarder(self)
+        self._views: dict[object, View] = {}
+        self._open: dict[str, Open] = {}
+        self._kept_ready = 0
+        self.on_keeper_lost: Callable[[], socket.socket] | None = None
+        self.on_look: Callable[[], bool] = lambda: True
+        self._hurried = False
+        self._looked = time.monotonic()
+        self.watch(listener, select.EPOLLIN, self._accept)
+        self.watch(keeper, select.EPOLLIN, self._keeper_ready)
+        for box_id, doors in held.doors.items():
+            self._serve(box_id, doors)
+
+    # Waiting
+
+    def watch(self, sock: socket.socket, events: int, handler: Callable[[int], object]) -> None:
+        """Call a handler when something happens at a socket."""
+        self._handlers[sock.fileno()] = handler
+        self._epoll.register(sock.fileno(), events)
+
+    def change(self, sock: socket.socket, events: int) -> None:
+        """Wait for something else there."""
+        self._epoll.modify(sock.fileno(), events)
+
+    def forget(self, sock: socket.socket) -> None:
+        """Wait no more. Before it is closed: others may have it open still."""
+        if self._handlers.pop(sock.fileno(), None) is not None:
+            self._epoll.unregister(sock.fileno())
+
+    def run(self) -> None:
+        """Serve until there is nobody to serve."""
+        poll, handlers = self._epoll.poll, self._handlers
+        pause = self._pause()
+        while self.running:
+            happened = poll(pause)
+            for fd, events in happened:
+                handler = handlers.get(fd)
+                if handler is not None:
+                    handler(events)
+            if not happened or self._hurried:
+                pause = self._pause()
+
+    def _pause(self) -> float:
+        """Do what is due and return how long there is nothing to do, in seconds."""
+        self.running = self.on_look()
+        self._look_for_lost()
+        times = [each for each in (self._streams.tidy(), self._forwarder.tidy()) if each is not None]
+        self._hurried = bool(times)
+        return min([LOOK, *times])
+
+    def _look_for_lost(self) -> None:
+        """Let namespaces go that somebody has removed, now and then."""
+        now = time.monotonic()
+        if now < self._looked + LOOK / 2:
+            return
+        self._looked = now
+        lost = self.held.lost()
+        if lost:
+            self._tell_keeper(json.dumps({"lost": lost}).encode(), [])
+            for doors in self.held.lose(lost):
+                self._leave(doors)
+
+    def end(self) -> None:
+        """Tell the keeper that it is over."""
+        with suppress(OSError):
+            self._keeper.send(b'{"end": 1}')
+
+    def let_go(self) -> None:
+        """Leave to the other process after a fork what is its alone; close nothing that it needs."""
+        self._epoll.close()
+        for each in (*self._streams.sockets(), *self._forwarder.sockets(), *self.lines, self._keeper):
+            each.close()
+
+    # Questions
+
+    def _serve(self, box_id: str, doors: Doors) -> None:
+        box = self.held.book.boxes[box_id]
+        opened = self._open[box_id] = Open(box, doors, self._view(box))
+        self.watch(doors.udp, select.EPOLLIN, self._datagrams(opened))
+        self.watch(doors.tcp, select.EPOLLIN, lambda _: self._accept_stream(box_id, doors.tcp))
+
+    def _accept_stream(self, box_id: str, listener: socket.socket) -> None:
+        self._hurried = True
+        self._streams.accept(box_id, listener)
+
+    def _datagrams(self, opened: Open) -> Callable[[int], None]:
+        """Return the handler of a sandbox's datagrams: the one place where a microsecond counts."""
+        receive, send = opened.doors.udp.recvfrom, opened.doors.udp.sendto
+        slow, size, turns = self._answer, wire.UDP_OURS, range(BATCH)
+
+        def handle(_: int) -> None:
+            ready = opened.view.ready.get
+            try:
+                for _ in turns:
+                    packet, client = receive(size)
+                    answer = ready(packet[2:])
+                    if answer is not None:
+                        send(packet[:2] + answer, client)
+                    else:
+                        slow(opened, packet, lambda answer, client=client: _send(send, answer, client))  # type: ignore[misc]
+            except (
+                OSError
+            ):  # no more for now; or a client that is gone, or whom a rule of the sandbox forbids to answer
+                pass
+
+        return handle
+
+    def _answer(self, opened: Open, packet: bytes, answer: Callable[[bytes], object], *, stream: bool = False) -> None:
+        view, question = opened.view, packet[2:]
+        order = view.orders.get(question)
+        if order is not None and not stream:
+            answer(packet[:2] + next(order))
+            return
+        reply = self._answers.reply(opened.box, packet, stream=stream)
+        if reply.query is not None:
+            self._forward(opened, reply.query, packet, answer, stream=stream)
+            return
+        if reply.ready and not stream:
+            self._keep(view, question, reply.messages)
+        if reply.messages:
+            answer(reply.messages[0])
+
+    def _keep(self, view: View, question: bytes, messages: tuple[bytes, ...]) -> None:
+        if self._kept_ready >= READY_MAX:
+            self._kept_ready = 0
+            for each in self._views.values():
+                each.clear()
+        self._kept_ready += len(messages)
+        if len(messages) == 1:
+            view.ready[question] = messages[0][2:]
+        else:
+            view.orders[question] = cycle([each[2:] for each in messages])
+
+    def _ask_by_stream(self, stream: Stream, packet: bytes) -> None:
+        opened = self._open.get(stream.box_id)
+        if opened is not None:
+            self._answer(opened, packet, lambda answer: self._streams.answer(stream, answer), stream=True)
+
+    def _forward(
+        self, opened: Open, query: Query, packet: bytes, answer: Callable[[bytes], object], *, stream: bool
+    ) -> None:
+        box = opened.box
+        self._hurried = True
+        scope = "" if all(from_host for _, from_host in box.servers) else box.where
+        self._forwarder.ask(query, packet, Behind(box.servers, scope, opened.ways), answer, stream=stream)
+
+    # Names
+
+    def _view(self, box: Box) -> View:
+        if len(self._views) > 2 * len(self._open) + 16:
+            used = {id(each.view) for each in self._open.values()}
+            self._views = {key: view for key, view in self._views.items() if id(view) in used}
+        return self._views.setdefault(box.view, View(frozenset(box.networks)))
+
+    def _changed(self, change: Change) -> None:
+        """Serve who came, leave who went, and forget the answers that other names now make wrong."""
+        for doors in change.gone:
+            self._leave(doors)
+        self._answers.book = self.held.book
+        networks = {note[1] for note in change.notes if note[0] in {"net", "no-net", "end", "no-end"}}
+        for view in self._views.values():
+            if view.networks & networks:
+                view.clear()
+        for box_id in [note[1] for note in change.notes if note[0] == "box"] + change.ways:
+            opened, box = self._open.get(box_id), self.held.book.boxes.get(box_id)
+            if opened is not None and box is not None:
+                opened.box, opened.view = box, self._view(box)
+                if opened.doors is not self.held.doors[box_id]:
+                    opened.doors = self.held.doors[box_id]
+                    opened.ways = Ways(opened.doors.ways)
+        for box_id in change.opened.keys() & self.held.book.boxes.keys():
+            self._serve(box_id, change.opened[box_id])
+
+    def _leave(self, doors: Doors) -> None:
+        """Serve a sandbox no more."""
+        for sock in (doors.udp, doors.tcp, *doors.ways):
+            self.forget(sock)
+        for box_id in [each for each, opened in self._open.items() if opened.doors.udp is doors.udp]:
+            self._streams.leave(box_id)
+            del self._open[box_id]
+        doors.close()
+
+    # Control
+
+    def _accept(self, _: int) -> None:
+        try:
+            line, _address = self._listener.accept()
+        except OSError:
+            return
+        line.setblocking(False)
+        self.met = True
+        self.lines.add(line)
+        self.watch(line, select.EPOLLIN, lambda _: self._line_ready(line))
+
+    def _line_ready(self, line: socket.socket) -> None:
+        """Take in all that was said, before any question is answered that was asked after it."""
+        try:
+            while True:
+                message, descriptors, data = holdings.receive(line)
+                if message is None:
+                    break
+                answer = self._told(message, descriptors, data)
+                if answer is not None:
+                    line.send(json.dumps(answer).encode())
+        except BlockingIOError:
+            return
+        except (OSError, ValueError):
+            pass
+        self._hang_up(line)
+
+    def _told(self, message: dict[str, Any], descriptors: list[int], data: bytes) -> dict[str, Any] | None:
+        if "hello" in message:
+            places = {box_id: doors.place for box_id, doors in self.held.doors.items()}
+            return {"token": self.held.token, "doors": places, "refused": self._forwarder.refused}
+        if not message.get("whole") and message.get("base") != self.held.token:
+            for each in descriptors:
+                socket.socket(fileno=each).close()
+            self.held.forget_halves()
+            return None if message.get("more") else {"token": self.held.token, "stale": True}
+        self._tell_keeper(data, descriptors)
+        change = self.held.take(message, descriptors)
+        if change is None:
+            return None
+        self._changed(change)
+        if change.gone:
+            self._wait_for_keeper()
+        return {"token": self.held.token}
+
+    def _hang_up(self, line: socket.socket) -> None:
+        self.forget(line)
+        self.lines.discard(line)
+        line.close()
+        self._hurried = True  # it may have been the last
+        self.held.forget_halves()
+
+    # The keeper
+
+    def _tell_keeper(self, data: bytes, descriptors: list[int]) -> None:
+        try:
+            socket.send_fds(self._keeper, [data], descriptors)
+        except OSError:  # it has died: what this process holds is what the next one gets
+            self._keeper_lost()
+
+    def _wait_for_keeper(self) -> None:
+        """Wait until the keeper has closed its copies of doors, so that their namespaces can go."""
+        try:
+            socket.send_fds(self._keeper, [b'{"echo": 1}'], [])
+            self._keeper.setblocking(True)
+            self._keeper.settimeout(1)
+            self._keeper.recv(64)
+        except OSError:
+            self._keeper_lost()
+
+    def _keeper_ready(self, _: int) -> None:
+        try:
+            if self._keeper.recv(64, socket.MSG_DONTWAIT):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._keeper_lost()
+
+    def _keeper_lost(self) -> None:
+        self.forget(self._keeper)
+        self._keeper.close()
+        if self.on_keeper_lost is not None:
+            self._keeper = self.on_keeper_lost()
+            self.watch(self._keeper, select.EPOLLIN, self._keeper_ready)
+
+
+def _send(send: Callable[[bytes, Any], object], answer: bytes, client: Any) -> None:
+    """Send an answer that came later; the sandbox may be gone."""
+    with suppress(OSError):
+        send(answer, client)

@@ -1,0 +1,431 @@
+"""Keeps the name service in step with the records.
+
+Division of labour: `naming` says what records mean; `Names` holds it in a book of its own, out of which the caller is answered, and
+tells the service's process what changed. That process is told which state of the records it has, by a token that is committed with
+them: whoever finds it with another one, or without a sandbox's sockets, tells it everything.
+
+What goes is told before the kernel is changed, and what comes after the commit: a name never leads to what is not there. The names are
+nobody's precondition: a service that cannot be reached is a warning, and is tried again with the next operation.
+
+May import: lifecycle.naming, lifecycle.state, kernel.api, store.api, dns, errors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from attrs import define, field, frozen
+
+from .. import dns
+from ..dns.book import Book, Box, Note
+from ..dns.holdings import DESCRIPTORS_MAX
+from ..dns.wire import address_of, name_of
+from ..errors import LibnetworkError, Unavailable
+from ..firewall import resolver
+from ..kernel.api import Companion, Kernel, Line
+from ..store.api import Write
+from ..types import IPAddress, parse_address
+from .files import Files
+from .journal import Touched
+from .naming import Naming
+from .state import Record
+
+Summons: TypeAlias = Callable[[Callable[[], object]], Companion]
+"""Gives the service's process, not started yet, for what is to be called on a thread of its own when it has died."""
+
+KEY = "names"
+"""Key of the token."""
+PACKAGE = Path(dns.__file__).parent
+_CHUNK = 400
+"""Notes in one message: some 100 bytes each."""
+_BACKLOG = 128
+_ROOM = 1 << 20
+"""Bytes of questions that wait in a sandbox's socket."""
+_WAYS = ((socket.SOCK_DGRAM, 4), (socket.SOCK_STREAM, 2))
+"""Sockets inside a sandbox whose own servers are asked from there."""
+
+
+@frozen
+class Draft:
+    """What the service is to be told of an operation: what goes, what comes, and the token after it."""
+
+    gone: tuple[Note, ...] = ()
+    come: tuple[Note, ...] = ()
+    token: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.token)
+
+    @property
+    def writes(self) -> list[Write]:
+        """What is committed with the records."""
+        return [Write(KEY, self.token.encode())] if self else []
+
+
+@define
+class _Doors:
+    """A sandbox's new sockets, for the service."""
+
+    box_id: str
+    place: int
+    sockets: list[socket.socket] = field(factory=list)
+
+    def close(self) -> None:
+        for each in self.sockets:
+            each.close()
+
+
+@define
+class _Told:
+    """What the service is told at once; ``whole``: it is everything."""
+
+    notes: Sequence[Note]
+    token: str
+    doors: Sequence[_Doors] = ()
+    ways: Sequence[_Doors] = ()
+    base: str = ""
+    whole: bool = False
+
+    def messages(self) -> Iterator[tuple[dict[str, Any], list[socket.socket]]]:
+        """Cut it into messages, with their sockets."""
+        head = {"whole": True} if self.whole else {"base": self.base}
+        each_time = DESCRIPTORS_MAX // (2 + sum(count for _, count in _WAYS)) // 2
+        parts = range(max(-(-len(each) // size) for each, size in self._sizes(each_time)) or 1)
+        for number in parts:
+            notes, doors, ways = (
+                list(each[number * size : (number + 1) * size]) for each, size in self._sizes(each_time)
+            )
+            more = {"more": True} if number < parts[-1] else {}
+            told = {
+                "notes": notes,
+                "doors": [[each.box_id, each.place, len(each.sockets)] for each in doors],
+                "ways": [[each.box_id, len(each.sockets)] for each in ways],
+            }
+            yield (
+                {**head, **more, **told, "token": self.token},
+                [sock for each in (*doors, *ways) for sock in each.sockets],
+            )
+
+    def _sizes(self, doors: int) -> tuple[tuple[Sequence[Any], int], ...]:
+        return (self.notes, _CHUNK), (self.doors, doors), (self.ways, doors)
+
+    def close(self) -> None:
+        """Close our copies of the sockets."""
+        for each in (*self.doors, *self.ways):
+            each.close()
+
+
+class Names:
+    """The names of one controller.
+
+    Args:
+        naming: What records mean.
+        files: The two files of each sandbox: they change with names.
+        kernel: Opens sockets.
+        summons: Gives the service's process; ``None``: there is none, and only the caller is answered.
+        still: Holds the records still, for a look at them from another thread.
+    """
+
+    def __init__(
+        self,
+        naming: Naming,
+        files: Files,
+        kernel: Kernel,
+        summons: Summons | None,
+        still: Callable[[], AbstractContextManager[object]],
+    ) -> None:
+        self.book = Book()
+        self.token = ""
+        self.warning = ""
+        self._naming = naming
+        self._files = files
+        self._kernel = kernel
+        self._companion = summons(self._died) if summons else None
+        self._still = still
+        self._told = ""
+        self._started = False
+        self._starts = 0
+        self._withdrawn = False
+        self._owed: tuple[Line | None, int] = (None, 0)
+
+    # Asking
+
+    def resolve(self, sandbox_id: str, name: str) -> list[Any]:
+        """Return the addresses of a name for a sandbox; the names of an address."""
+        box = self.book.boxes.get(sandbox_id)
+        if box is None:
+            return []
+        with suppress(LibnetworkError):
+            found = self.book.reverse(box, parse_address(name).packed)
+            return [found] if found else []
+        key = name_of(name)
+        reverse = address_of(key) if key else None
+        if reverse is not None:
+            found = self.book.reverse(box, reverse)
+            return [found] if found else []
+        packed = self.book.addresses(box, key) if key else None
+        return [_unpacked(each) for each in packed or ()]
+
+    # Following the records
+
+    def draft(self, touched: Iterable[Touched]) -> Draft:
+        """Return what an operation changes of names."""
+        gone, come = self._naming.notes(self.book, touched)
+        return Draft(tuple(gone), tuple(come), os.urandom(8).hex()) if gone or come else Draft()
+
+    def revise(self, draft: Draft, touched: Iterable[Touched]) -> Draft:
+        """Return it again, now that it is known better what comes."""
+        gone, come = self._naming.notes(self.book, touched)
+        gone = [*draft.gone, *(each for each in gone if each not in draft.gone)]
+        return Draft(tuple(gone), tuple(come), draft.token or os.urandom(8).hex()) if gone or come else Draft()
+
+    def learn(self, touched: Sequence[Touched]) -> None:
+        """Take in what other processes committed, and told."""
+        gone, come = self._naming.notes(self.book, touched)
+        self.book.take((*gone, *come))
+
+    def withdraw(self, draft: Draft) -> None:
+        """Say what goes, before it does."""
+        if draft.gone and self._serving:
+            self._withdrawn = True
+            self.book.take(draft.gone)
+            self._tell(draft.gone, (), (), draft.token if not draft.come else f"{draft.token}-")
+
+    def restore(self, records: Iterable[Record]) -> None:
+        """Say that it stays after all; ``records``: all there are."""
+        if self._withdrawn:
+            self._withdrawn = False
+            self.learn([(None, each) for each in records])
+            self.renew(self.token)
+
+    def follow(self, token: str) -> None:
+        """Take note of the token of another process: it has told the service."""
+        self.token = self._told = token
+
+    def commit(self, draft: Draft, touched: Iterable[Touched]) -> None:
+        """Let the service and the sandboxes' files follow, now that it is committed."""
+        if draft:
+            self._say(draft)
+        for record in self._naming.sandboxes(touched):
+            try:
+                self._files.renew(record, make=self._naming.serves(record))
+            except OSError as error:
+                self.warning = f"cannot write hosts and resolv.conf of sandbox {record.name!r}: {error}"
+
+    def _say(self, draft: Draft) -> None:
+        """Say what comes."""
+        self._withdrawn = False
+        before = dict(self.book.boxes)
+        self.book.take((*draft.gone, *draft.come))
+        self.token = draft.token
+        if draft.come and self._companion is not None and (self.book.boxes or self._started):
+            self._started = True
+            boxes = {note[1]: self.book.boxes[note[1]] for note in draft.come if note[0] == "box"}
+            ways = [
+                each
+                for each, box in boxes.items()
+                if each in before and _is_asked_inside(box) > _is_asked_inside(before[each])
+            ]
+            self._tell(draft.come, [each for each in boxes if each not in before], ways, draft.token)
+
+    @property
+    def _serving(self) -> bool:
+        return self._companion is not None and self._started
+
+    # The process
+
+    def start(self, *, anew: bool = True) -> None:
+        """Find the process, or start it, and see to it that it has all that it should have; ``anew``: only find it."""
+        if self._companion is None or not (self.book.boxes or self._started):
+            return
+        self._started = True
+        if self.token == "" and anew:
+            self.token = os.urandom(8).hex()
+        self.renew(self.token, start=anew)
+
+    def _died(self) -> None:
+        """Start the process again; called on a thread of its own."""
+        with suppress(LibnetworkError), self._still():
+            self.start()
+
+    def leave(self, namespaces: Iterable[str]) -> None:
+        """Have the process let go of namespaces that have lost their names: they live as long as its sockets in them."""
+        paths = set(namespaces)
+        lost: list[Note] = [["no-box", box_id] for box_id, box in self.book.boxes.items() if box.where in paths]
+        if lost and self._companion is not None:
+            self._started = True
+            with suppress(OSError, LibnetworkError, ValueError):
+                line = self._companion.find()
+                if line is not None:
+                    self._send(line, _Told(lost, f"{self.token}-", base=self._ask(line)["token"]))
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._companion is not None:
+            self._companion.close()
+
+    def renew(self, token: str, *, start: bool = True) -> None:
+        """Tell the process everything that it does not have."""
+        assert self._companion is not None
+        for _ in range(2):
+            try:
+                line = self._companion.reach() if start and self.book.boxes else self._companion.find()
+                if line is not None:
+                    self._renew(line, token)
+                self.warning = ""
+            except (OSError, ValueError, LibnetworkError) as error:
+                self._failed(error)
+            else:
+                return
+
+    def _renew(self, line: Line, token: str) -> None:
+        if self._is_new():
+            self._send(
+                line,
+                _Told(list(self.book.notes()), token, list(self._open_doors(self.book.boxes)), whole=True),
+                wait=False,
+            )
+            return
+        known = self._ask(line)
+        places: Mapping[str, int] = known["doors"]
+        wanting = [each for each, box in self.book.boxes.items() if places.get(each, -1) != _place(box.where)]
+        if not wanting and known["token"] == token and places.keys() == self.book.boxes.keys():
+            self._told = token
+            return
+        notes = list(self.book.notes())
+        self._send(line, _Told(notes, token, list(self._open_doors(wanting)), whole=True))
+
+    def _is_new(self) -> bool:
+        """Whether the process was started since this was last asked: it waits for being told, and nobody waits for it."""
+        assert self._companion is not None
+        before, self._starts = self._starts, self._companion.starts
+        return self._starts != before
+
+    def _tell(self, notes: Sequence[Note], doors: Iterable[str], ways: Iterable[str], token: str) -> None:
+        """Tell the process what changed; everything, if that is not what it needs to hear."""
+        assert self._companion is not None
+        try:
+            line = self._companion.reach() if self.book.boxes else self._companion.find()
+            if line is None:
+                return
+            if self._companion.starts != self._starts:
+                self._renew(line, token)
+                return
+            told = _Told(notes, token, list(self._open_doors(doors)), list(self._open_ways(ways)), base=self._told)
+            if self._send(line, told).get("stale"):
+                self._renew(line, token)
+            self.warning = ""
+        except (OSError, ValueError, LibnetworkError) as error:
+            self._failed(error)
+            self.renew(token)
+
+    def _failed(self, error: Exception) -> None:
+        assert self._companion is not None
+        self.warning = f"the name service cannot be reached: {error}"
+        self._told = ""
+        if not isinstance(error, LibnetworkError):
+            self._companion.lost()
+
+    def _send(self, line: Line, told: _Told, *, wait: bool = True) -> dict[str, Any]:
+        """Send a change in as many messages as it takes, and return the answer to the last."""
+        try:
+            for message, sockets in told.messages():
+                line.say(json.dumps(message).encode(), [each.fileno() for each in sockets])
+        finally:
+            told.close()
+        if not wait or self._is_starting(line):
+            self._owed = line, self._owed[1] + 1 if self._owed[0] is line else 1
+            self._told = told.token
+            return {}
+        answer = self._hear(line)
+        if not answer.get("stale"):
+            self._told = told.token
+        return answer
+
+    def _is_starting(self, line: Line) -> bool:
+        """Whether it has not yet answered what it was told when it was started: it takes in all of it before it answers anybody."""
+        owing, _ = self._owed
+        return owing is line and not line.heard()
+
+    def _hear(self, line: Line) -> dict[str, Any]:
+        """Return the answer to what was said last."""
+        owing, count = self._owed
+        self._owed = None, 0
+        for _ in range(count if owing is line else 0):
+            line.hear()
+        answer: dict[str, Any] = json.loads(line.hear())
+        return answer
+
+    def _ask(self, line: Line) -> dict[str, Any]:
+        """Return what the process has."""
+        line.say(b'{"hello": 1}')
+        answer = self._hear(line)
+        if "doors" not in answer:
+            raise Unavailable("the name service answered something else", code="names_protocol")
+        return answer
+
+    # Sockets
+
+    def _open_doors(self, box_ids: Iterable[str]) -> Iterator[_Doors]:
+        for box_id in box_ids:
+            box = self.book.boxes[box_id]
+            doors = _Doors(box_id, _place(box.where))
+            try:
+                self._open(doors, box.where)
+                if _is_asked_inside(box):
+                    doors.sockets += self._ways(box)
+            except (OSError, LibnetworkError) as error:
+                doors.close()
+                self.warning = f"no name service in {box.where}: {error}"
+            else:
+                yield doors
+
+    def _open_ways(self, box_ids: Iterable[str]) -> Iterator[_Doors]:
+        for box_id in box_ids:
+            with suppress(OSError, LibnetworkError):
+                yield _Doors(box_id, 0, self._ways(self.book.boxes[box_id]))
+
+    def _ways(self, box: Box) -> list[socket.socket]:
+        """Open spare sockets inside, of a family by which every server of the sandbox can be asked."""
+        family = socket.AF_INET6 if any(":" in address for address, _ in box.servers) else socket.AF_INET
+        return [
+            sock
+            for kind, count in _WAYS
+            for sock in self._kernel.sockets(box.where, family, kind | socket.SOCK_CLOEXEC, 0, count)
+        ]
+
+    def _open(self, doors: _Doors, where: str) -> None:
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            doors.sockets += self._kernel.sockets(where, socket.AF_INET, kind | socket.SOCK_CLOEXEC, 0, 1)
+        udp, tcp = doors.sockets
+        for option in (socket.SO_RCVBUF, 33):  # 33: SO_RCVBUFFORCE, beyond the limit for those who may
+            with suppress(OSError):
+                udp.setsockopt(socket.SOL_SOCKET, option, _ROOM)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for each in (udp, tcp):
+            each.bind((resolver.ADDRESS, resolver.PORT))
+        tcp.listen(_BACKLOG)
+
+
+def _place(path: str) -> int:
+    """What tells a namespace from one that takes its name later."""
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 (before every join)
+    except OSError:
+        return 0
+
+
+def _is_asked_inside(box: Box) -> bool:
+    """Whether a sandbox has servers that are asked from inside it."""
+    return any(not from_host for _, from_host in box.servers)
+
+
+def _unpacked(packed: bytes) -> IPAddress:
+    return ip_address(packed)

@@ -1,0 +1,250 @@
+"""From records to names: who is called what, what a sandbox sees, what its two files say.
+
+Nothing here touches the machine, but for reading the host's ``resolv.conf``.
+
+May import: lifecycle.describe, lifecycle.state, dns, desired, endpoint, sandbox, network, types.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+from ..desired import HOST
+from ..dns import hosts, resolvconf
+from ..dns.book import Book, Box, Endpoint, Note, Packed, box_note, end_note, named
+from ..dns.resolvconf import ResolvConf
+from ..dns.wire import name_of
+from ..endpoint import EndpointRecord
+from ..errors import LibnetworkError
+from ..firewall import resolver
+from ..network import NetworkRecord
+from ..sandbox import HOST_GATEWAY, Candidate, SandboxRecord
+from ..types import IPAddress, PortBinding
+from .describe import Describer
+from .state import Record, State
+
+HOST_NAMES = ("host.docker.internal", "host.containers.internal")
+"""What the host is called inside: the address is the network's gateway."""
+STUB = "127.0.0.53"
+_STUB_BEHIND = Path("/run/systemd/resolve/resolv.conf")
+_GENERATED = "ep-"
+
+
+class Naming:
+    """Says what records mean for names.
+
+    Args:
+        state: The records.
+        describer: Knows the order of a sandbox's endpoints.
+        resolv_conf: The host's file.
+    """
+
+    def __init__(self, state: State, describer: Describer, resolv_conf: Path) -> None:
+        self._state = state
+        self._describer = describer
+        self._path = resolv_conf
+        self._read: tuple[tuple[int, int], ResolvConf] | None = None
+
+    def serves(self, sandbox: SandboxRecord | None) -> bool:
+        """Whether a sandbox has a name service."""
+        return sandbox is not None and self._describer.has_names(sandbox)
+
+    def box(self, sandbox: SandboxRecord) -> Box:
+        """Return what a sandbox sees."""
+        candidates = self._candidates(sandbox)
+        conf = self._host().override(*_overrides(sandbox)).internal(resolver.ADDRESS)
+        closed = all(each.internal for each in candidates)
+        behind = [
+            (each.address, each.host)
+            for each in conf.behind or ()
+            if each.address != resolver.ADDRESS and not (each.host and closed)
+        ]
+        endpoints = self._state.endpoints
+        networks = dict.fromkeys(endpoints[each.endpoint_id].network_id for each in candidates)
+        records = self._records(sandbox, candidates)
+        pairs = {name_of(alias): name_of(name) for alias, name in sandbox.aliases.items()}
+        aliases = {alias: name for alias, name in pairs.items() if alias and name}
+        return Box(tuple(networks), records, aliases, tuple(behind), conf.ndots, sandbox.key)
+
+    def _candidates(self, sandbox: SandboxRecord) -> list[Candidate]:
+        """A sandbox's endpoints in their order; by interface where a driver is not there now."""
+        try:
+            return self._describer.candidates(sandbox.id)
+        except LibnetworkError:
+            joined = self._state.in_sandbox(sandbox.id)
+            networks = self._state.networks
+            return [
+                Candidate(each.id, networks[each.network_id].name, 0, networks[each.network_id].internal, ())
+                for each in joined
+            ]
+
+    def _records(self, sandbox: SandboxRecord, candidates: Sequence[Candidate]) -> dict[bytes, Packed]:
+        """The user's records, then the host's names."""
+        gateways = [str(each) for each in _gateways(candidates)]
+        found = named(
+            (name, each)
+            for name, address in sandbox.extra_hosts.items()
+            for each in (gateways if address == HOST_GATEWAY else [address])
+        )
+        host = named((name, each) for name in HOST_NAMES for each in gateways)
+        return {**host, **found}
+
+    def files(self, sandbox: SandboxRecord) -> tuple[str, str]:
+        """Return ``hosts`` and ``resolv.conf`` of a sandbox."""
+        joined = self._state.in_sandbox(sandbox.id)
+        own = [address.ip for each in joined for address in each.addresses]
+        gateways = _gateways(self._candidates(sandbox)) if _wants_gateway(sandbox) else []
+        extra = {name: address for name, address in sandbox.extra_hosts.items() if address != HOST_GATEWAY}
+        for name, address in sandbox.extra_hosts.items():
+            if address == HOST_GATEWAY and gateways:
+                extra[name] = str(gateways[0])
+        names = hosts.own_names(sandbox.hostname, sandbox.domainname)
+        conf = self._host().override(*_overrides(sandbox))
+        if self.serves(sandbox):
+            conf = conf.internal(resolver.ADDRESS, ["ndots:0"])
+        else:
+            conf = conf.direct(ipv6=any(each.version == 6 for each in own))
+        return hosts.text(extra, own, names, ipv6=_has_ipv6()), conf.text()
+
+    def _host(self) -> ResolvConf:
+        """The host's own file, read again when it has changed; one that cannot be read counts as empty."""
+        for path in (self._path, _STUB_BEHIND):
+            try:
+                status = path.stat()
+                mark = status.st_ino, status.st_mtime_ns
+                if self._read is None or self._read[0] != mark:
+                    self._read = mark, resolvconf.parse(path.read_text(encoding="utf-8", errors="replace"), str(path))
+            except OSError:
+                continue
+            if self._read[1].nameservers != (STUB,) or path == _STUB_BEHIND or not _STUB_BEHIND.exists():
+                return self._read[1]
+        return self._read[1] if self._read else ResolvConf(str(self._path))
+
+    def sandboxes(self, touched: Iterable[tuple[Record | None, Record | None]]) -> list[SandboxRecord]:
+        """Return the sandboxes whose files may be different after records changed: those of namespaces of their own."""
+        ids = _Scope(self._state, touched).sandboxes
+        records = [self._state.sandboxes[each] for each in ids if each in self._state.sandboxes]
+        return [each for each in records if each.key != HOST and not each.handed]
+
+    def notes(
+        self, book: Book, touched: Iterable[tuple[Record | None, Record | None]]
+    ) -> tuple[list[Note], list[Note]]:
+        """Return what a book must be told after records changed: what goes, and what comes or is different."""
+        scope = _Scope(self._state, touched)
+        gone: list[Note] = []
+        come: list[Note] = []
+        for network_id in scope.networks:
+            network = self._state.networks.get(network_id)
+            if network is None and network_id in book.networks:
+                gone.append(["no-net", network_id])
+            elif network is not None and network_id not in book.networks:
+                come.append(["net", network_id, network.name])
+        for network_id, endpoint_id in scope.endpoints:
+            held = book.networks[network_id].endpoints.get(endpoint_id) if network_id in book.networks else None
+            now = self._endpoint(endpoint_id)
+            if now is None and held is not None:
+                gone.append(["no-end", network_id, endpoint_id])
+            elif now is not None and now != held:
+                come.append(end_note(network_id, endpoint_id, now))
+        for sandbox_id in scope.sandboxes:
+            sandbox = self._state.sandboxes.get(sandbox_id)
+            seen = self.box(sandbox) if sandbox is not None and self.serves(sandbox) else None
+            if seen is None and sandbox_id in book.boxes:
+                gone.append(["no-box", sandbox_id])
+            elif seen is not None and seen != book.boxes.get(sandbox_id):
+                come.append(box_note(sandbox_id, seen))
+        return gone, come
+
+    def _endpoint(self, endpoint_id: str) -> Endpoint | None:
+        record = self._state.endpoints.get(endpoint_id)
+        sandbox = self._state.sandboxes.get(record.sandbox_id or "") if record else None
+        if record is None or sandbox is None or not record.addresses or not self._describer.has_names(sandbox, record):
+            return None
+        addresses = tuple(each.ip.packed for each in record.addresses)
+        return Endpoint(tuple(dict.fromkeys(_names(record, sandbox))), addresses, tuple(_ports(record)))
+
+
+class _Scope:
+    """Whose names may be different after records changed."""
+
+    def __init__(self, state: State, touched: Iterable[tuple[Record | None, Record | None]]) -> None:
+        self.networks: dict[str, None] = {}
+        self.endpoints: dict[tuple[str, str], None] = {}
+        self.sandboxes: dict[str, None] = {}
+        for before, after in touched:
+            for record in (before, after):
+                match record:
+                    case EndpointRecord():
+                        self.endpoints[record.network_id, record.id] = None
+                        if record.sandbox_id:
+                            self.sandboxes[record.sandbox_id] = None
+                    case SandboxRecord():
+                        self.sandboxes[record.id] = None
+                        joined = state.in_sandbox(record.id)
+                        self.endpoints.update({(each.network_id, each.id): None for each in joined})
+                    case NetworkRecord():
+                        self.networks[record.id] = None
+                    case None:
+                        pass
+
+
+def _names(endpoint: EndpointRecord, sandbox: SandboxRecord) -> Iterator[str]:
+    """The names of an endpoint, the one for whoever asks by address first."""
+    yield from endpoint.dns_names
+    if not endpoint.name.startswith(_GENERATED):
+        yield endpoint.name
+    yield sandbox.name
+    yield from (endpoint.name, *endpoint.aliases, sandbox.id[:12])
+    if sandbox.hostname:
+        yield sandbox.hostname
+
+
+def _ports(endpoint: EndpointRecord) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    """The ports that an endpoint exposes or publishes, with the names that services have by custom."""
+    offered = dict.fromkeys(
+        (binding.container_port + number, binding.protocol)
+        for binding in (*map(PortBinding.parse, endpoint.expose), *endpoint.ports)
+        for number in range(binding.count)
+    )
+    for port, protocol in offered:
+        yield port, protocol, _services(port, protocol)
+
+
+@cache
+def _services(port: int, protocol: str) -> tuple[str, ...]:
+    try:
+        return (socket.getservbyport(port, protocol),)
+    except OSError:
+        return ()
+
+
+def _gateways(candidates: Iterable[Candidate]) -> list[IPAddress]:
+    """The host's addresses as a sandbox reaches them, one per family."""
+    found: dict[int, IPAddress] = {}
+    for each in candidates:
+        for address in each.gateways:
+            found.setdefault(address.version, address)
+    return [address for _, address in sorted(found.items())]
+
+
+def _wants_gateway(sandbox: SandboxRecord) -> bool:
+    return HOST_GATEWAY in sandbox.extra_hosts.values()
+
+
+def _overrides(sandbox: SandboxRecord) -> tuple[Sequence[str] | None, Sequence[str] | None, Sequence[str] | None]:
+    return sandbox.dns or None, sandbox.dns_search or None, sandbox.dns_options or None
+
+
+@cache
+def _has_ipv6() -> bool:
+    return os.path.isdir("/proc/sys/net/ipv6")  # noqa: PTH112 (asked once)
+
+
+def host_resolv_conf(host: str) -> Path:
+    """Return the ``resolv.conf`` of the namespace that plays the host: what ``ip netns exec`` shows there, else the machine's."""
+    own = Path("/etc/netns", Path(host).name, "resolv.conf")
+    return own if host != HOST and own.exists() else Path("/etc/resolv.conf")

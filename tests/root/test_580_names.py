@@ -1,0 +1,389 @@
+"""Sandboxes find each other by name: asked with dig, getent, curl and Python, never with our own code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import dns.message
+import dns.rrset
+import pytest
+
+from libnetwork_py import Network, NetworkController, Sandbox
+from tests.root import machine
+from tests.root.api_lab import of, serving
+from tests.root.machine import run_in, wait_until
+from tests.root.names_lab import Asker, dig, failing, kill, processes, status, upstream
+
+
+@pytest.fixture
+def front(controller: NetworkController) -> Network:
+    """A network of both families."""
+    return controller.create_network("front", subnets=["10.7.0.0/24", "fd00:7::/64"])
+
+
+@pytest.fixture
+def web(controller: NetworkController, front: Network) -> Sandbox:
+    """A sandbox with names."""
+    box = controller.create_sandbox("web")
+    box.connect(front, aliases=["www"], expose=["80/tcp"])
+    return box
+
+
+@pytest.fixture
+def client(controller: NetworkController, front: Network, web: Sandbox) -> Sandbox:
+    """A sandbox that asks."""
+    hosts = {"printer": "192.0.2.9", "gate": "host-gateway"}
+    box = controller.create_sandbox("client", extra_hosts=hosts, aliases={"site": "web"})
+    box.connect(front)
+    return box
+
+
+def _directory(controller: NetworkController) -> Path:
+    return Path(controller.info().store.split()[-1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("web A", ["10.7.0.2"]),
+        ("WEB.front A", ["10.7.0.2"]),
+        ("www A", ["10.7.0.2"]),
+        ("site A", ["10.7.0.2"]),
+        ("web AAAA", ["fd00:7::2"]),
+        ("web A +tcp", ["10.7.0.2"]),
+        ("web A +noedns", ["10.7.0.2"]),
+        ("web MX", []),
+        ("-x 10.7.0.2", ["web.front."]),
+        ("-x fd00:7::3", ["client.front."]),
+        ("_http._tcp.web SRV", ["0 0 80 web.front."]),
+        ("printer A", ["192.0.2.9"]),
+        ("gate A", ["10.7.0.1"]),
+        ("host.docker.internal A", ["10.7.0.1"]),
+    ],
+)
+def test_dig(client: Sandbox, arguments: str, expected: list[str]) -> None:
+    """Every type of record is answered, by UDP and by TCP."""
+    assert dig(client, *arguments.split()) == expected
+
+
+def test_unchanged_clients(client: Sandbox, web: Sandbox) -> None:
+    """getent, curl and Python find a sandbox by name and reach it; so does `ip netns exec`."""
+    netns = ["ip", "netns", "exec", Path(client.key).name]
+    assert machine.run(*netns, "getent", "ahostsv4", "web").stdout.split()[0] == "10.7.0.2"
+    code = "import socket; print(sorted({each[4][0] for each in socket.getaddrinfo('web', 80)}))"
+    found = client.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found == "['10.7.0.2', 'fd00:7::2']\n"
+    with serving(of(web), 80):
+        assert (
+            client.run(["curl", "-s", "--max-time", "5", "telnet://web:80"], stdin=subprocess.DEVNULL).returncode == 0
+        )
+    assert client.run(["ping", "-c", "1", "-W", "5", "web"], capture_output=True).returncode == 0
+
+
+def test_the_caller_is_answered_without_a_packet(client: Sandbox) -> None:
+    """`resolve` says what the service says."""
+    assert [str(each) for each in client.resolve("web")] == ["10.7.0.2", "fd00:7::2"]
+    assert client.resolve("10.7.0.2") == ["web.front"]
+    assert client.resolve("nobody") == []
+
+
+def test_port_53_is_free(client: Sandbox) -> None:
+    """A program may serve DNS itself on port 53 of every address at once, and the name service still answers on its own."""
+    with (
+        client.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        client.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+    ):
+        for each in (udp, tcp):
+            each.bind(("0.0.0.0", 53))
+        tcp.listen()
+        assert dig(client, "web", "A") == dig(client, "web", "A", "+tcp") == ["10.7.0.2"]
+        with client.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+            asker.sendto(b"to all", ("127.0.0.1", 53))
+            udp.settimeout(5)
+            assert udp.recv(16) == b"to all"
+
+
+def test_no_connection_is_tracked(client: Sandbox) -> None:
+    """Questions leave no entry in the sandbox's table of connections, and a user's rules are left as they are."""
+    run_in(client.key, ["nft", "add", "table", "inet", "mine"])
+    dig(client, "web", "A")
+    assert "inet mine" in run_in(client.key, ["nft", "list", "tables"]).stdout
+    assert Path("/proc/sys/net/netfilter/nf_conntrack_count").exists()
+    assert run_in(client.key, ["cat", "/proc/sys/net/netfilter/nf_conntrack_count"]).stdout == "0\n"
+
+
+def test_a_stateful_firewall_inside(client: Sandbox) -> None:
+    """Rules that let in nothing but answers see questions to port 53 and answers from there."""
+    chain = "type filter hook input priority 0; policy drop; ct state established accept; iif lo udp dport 53 accept;"
+    rules = f"table inet mine {{\nchain incoming {{ {chain} }}\n}}\n"
+    run_in(client.key, ["nft", "-f", "-"], input=rules)
+    assert dig(client, "web", "A") == ["10.7.0.2"]
+
+
+def test_names_come_and_go_at_once(controller: NetworkController, front: Network, client: Sandbox) -> None:
+    """A name is there when `connect` returns and gone when `disconnect` does; no question is lost meanwhile."""
+    late = controller.create_sandbox("late")
+    asker = Asker(client)
+    with asker.asking():
+        for _ in range(6):
+            endpoint = late.connect(front, aliases=["pool"])
+            address = endpoint.addresses[0]
+            assert dig(client, "late", "A") == [str(address)]
+            endpoint.update(aliases=["other"])
+            assert dig(client, "pool", "A") == []
+            late.disconnect(front)
+            assert status(client, "late", "A") == "SERVFAIL"
+    assert asker.asked > 50
+    assert (asker.lost, asker.refused, asker.codes) == (0, 0, {0})
+
+
+def test_files_follow(controller: NetworkController, front: Network, client: Sandbox) -> None:
+    """Both files are there for `ip netns exec` as soon as a sandbox is joined, and change with its endpoints."""
+    back = controller.create_network("back", subnets="10.8.0.0/24")
+    folder = Path("/etc/netns", Path(client.key).name)
+    assert "10.7.0.3\tclient\n" in (folder / "hosts").read_text()
+    assert (folder / "resolv.conf").read_text().startswith("nameserver 127.0.0.11\noptions ndots:0\n")
+    client.connect(back)
+    assert "10.8.0.2\tclient\n" in (folder / "hosts").read_text()
+    client.disconnect(back)
+    assert "10.8.0.2" not in (folder / "hosts").read_text()
+    client.disconnect(front)
+    assert "127.0.0.11" not in (folder / "resolv.conf").read_text()
+    (folder / "hosts").write_text("127.0.0.1 mine\n")
+    client.connect(front)
+    assert (folder / "hosts").read_text() == "127.0.0.1 mine\n"
+    assert (folder / "resolv.conf").read_text().startswith("nameserver 127.0.0.11\n")
+
+
+def _are_others(directory: Path, before: list[int]) -> bool:
+    now = processes(directory)
+    return len(now) == 2 and now != before
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["the keeper", "the one that answers"])
+def test_either_process_may_die(controller: NetworkController, front: Network, client: Sandbox, which: int) -> None:
+    """When one of the service's processes is killed there are two again and no question finds a closed port.
+
+    None is lost either, but for the one that the killed process had in hand.
+    """
+    directory = _directory(controller)
+    asker = Asker(client)
+    with asker.asking():
+        for number in range(3):
+            time.sleep(0.3)
+            wait_until(lambda: len(processes(directory)) == 2, "two processes")
+            before = processes(directory)
+            kill(before[which])
+            wait_until(partial(_are_others, directory, before), "two processes")
+            box = controller.create_sandbox(f"more{number}")
+            box.connect(front)
+            assert dig(client, box.name, "A") == [str(box.endpoints()[0].addresses[0])]
+    assert (asker.refused, asker.codes) == (0, {0})
+    assert asker.lost <= 3 * which
+
+
+def test_both_processes_die(controller: NetworkController, client: Sandbox) -> None:
+    """When both are killed, the controller starts the service again within a second, with all names."""
+    directory = _directory(controller)
+    wait_until(lambda: len(processes(directory)) == 2, "two processes")
+    os.kill(processes(directory)[0], signal.SIGSTOP)
+    for each in processes(directory):
+        kill(each)
+    wait_until(lambda: len(processes(directory)) == 2, "the service")
+    wait_until(lambda: status(client, "web", "A") == "NOERROR", "the service")
+    assert dig(client, "web", "A") == ["10.7.0.2"]
+
+
+@pytest.fixture
+def state(host: str, tmp_path: Path) -> Iterator[Path]:
+    """A state directory; what its controller made is removed afterwards."""
+    directory = tmp_path / "state"
+    yield directory
+    with NetworkController(directory, host=host) as controller:
+        for box in controller.sandboxes():
+            box.delete()
+        for network in controller.networks():
+            network.delete(force=True)
+    wait_until(lambda: not processes(directory), "the end of the service")
+
+
+def test_names_go_on_without_a_controller(host: str, state: Path) -> None:
+    """After `close` names are still answered; the next controller finds the same processes and no question is lost."""
+    with NetworkController(state, host=host) as first:
+        front = first.create_network("front", subnets="10.7.0.0/24")
+        for name in ("web", "client"):
+            first.create_sandbox(name).connect(front)
+        client = first.sandbox("client").key
+    wait_until(lambda: len(processes(state)) == 2, "two processes")
+    assert dig(client, "web", "A") == ["10.7.0.2"]
+    for which in (1, 0):
+        kill(processes(state)[which])
+        wait_until(lambda: len(processes(state)) == 2, "two processes")
+        assert dig(client, "web", "A") == ["10.7.0.2"]
+    before = processes(state)
+    with NetworkController(state, host=host) as second:
+        second.create_sandbox("third").connect(second.network("front"))
+        assert processes(state) == before
+        assert dig(second.sandbox("client"), "third", "A") == ["10.7.0.4"]
+        for each in before:
+            kill(each)
+    wait_until(lambda: not set(processes(state)) & set(before), "new processes")
+    with NetworkController(state, host=host) as third:
+        assert dig(third.sandbox("client"), "third", "A") == ["10.7.0.4"]
+
+
+def test_two_processes_share_the_service(host: str, state: Path) -> None:
+    """What another process joins or deletes is known at once, by way of one service."""
+    program = (
+        "import sys; from libnetwork_py import NetworkController as C; c = C(sys.argv[1], host=sys.argv[2]);"
+        "c.create_sandbox('web').connect(c.network('front'))"
+    )
+    with NetworkController(state, host=host) as controller:
+        front = controller.create_network("front", subnets="10.7.0.0/24")
+        client = controller.create_sandbox("client")
+        client.connect(front)
+        subprocess.run([sys.executable, "-c", program, str(state), host], check=True)
+        assert dig(client, "web", "A") == ["10.7.0.3"]
+        assert [str(each) for each in client.resolve("web")] == ["10.7.0.3"]
+        controller.sandbox("web").delete()
+        assert status(client, "web", "A") == "SERVFAIL"
+        assert len(processes(state)) == 2
+
+
+def test_a_namespace_that_was_taken_away(controller: NetworkController, client: Sandbox, web: Sandbox) -> None:
+    """After `ip netns del` and `reconcile` the sandbox is whole again, names and all."""
+    machine.run("ip", "netns", "del", Path(client.key).name)
+    assert controller.reconcile().repaired
+    assert not controller.reconcile(repair=False)
+    assert dig(client, "web", "A") == ["10.7.0.2"]
+
+
+def test_nothing_is_left_of_a_dead_program(host: str) -> None:
+    """The service of a temporary controller ends with its process, however that ended."""
+    program = (
+        "import sys; from libnetwork_py import NetworkController as C; c = C.temporary(host=sys.argv[1]); n = c.create_network('front');"
+        "c.create_sandbox('mortal').connect(n); print(c._directory, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, host], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        directory = Path(process.stdout.readline().strip())
+        wait_until(lambda: len(processes(directory)) == 2, "two processes")
+        process.kill()
+    wait_until(lambda: not processes(directory), "the service")
+    with NetworkController.temporary(host=host) as controller:
+        controller.prune()
+    assert not directory.exists()
+
+
+# Other people's names
+
+
+@pytest.fixture
+def asking(controller: NetworkController, front: Network) -> Sandbox:
+    """A sandbox with servers of its own: one that is silent about itself and one that knows names."""
+    box = controller.create_sandbox("asking", dns=["127.0.0.5", "127.0.0.6"])
+    box.connect(front)
+    return box
+
+
+def test_others_are_asked_in_order(asking: Sandbox) -> None:
+    """A server that is not there or fails is followed by the next; NXDOMAIN is final; answers are kept for as long as they say."""
+    with upstream(asking.call, "127.0.0.6") as second:
+        assert dig(asking, "one.example", "A") == ["192.0.2.80"]
+        assert dig(asking, "one.example", "A") == ["192.0.2.80"]
+        assert dig(asking, "zero.example", "A") == dig(asking, "zero.example", "A") == ["192.0.2.80"]
+        assert dig(asking, "two.example", "A", "+tcp") == ["192.0.2.80"]
+        assert second.asked == ["one.example.", "zero.example.", "zero.example.", "two.example."]
+        with upstream(asking.call, "127.0.0.5", failing) as first:
+            assert dig(asking, "three.example", "A") == ["192.0.2.80"]
+            assert status(asking, "nowhere.test", "A") == status(asking, "nowhere.test", "A") == "NXDOMAIN"
+            assert first.asked == ["three.example.", "nowhere.test."]
+        assert second.asked[4:] == ["three.example.", "nowhere.test."]
+    assert status(asking, "four.example", "A") == "SERVFAIL"
+
+
+def test_answers_to_other_questions_are_passed_over(asking: Sandbox) -> None:
+    """An answer with another number or about another name is not taken; the right one, later, is."""
+
+    def forged(response: dns.message.Message) -> None:
+        response.answer.append(dns.rrset.from_text(response.question[0].name, 60, "IN", "A", "192.0.2.66"))
+
+    with upstream(asking.call, "127.0.0.5", forged) as server:
+        original = server.reply
+
+        def reply(packet: bytes) -> bytes:
+            client = server.client
+            wrong_number = original(bytes((packet[0] ^ 1,)) + packet[1:])
+            server.udp.sendto(wrong_number, client)
+            other = dns.message.make_query("other.example", "A", id=int.from_bytes(packet[:2], "big")).to_wire()
+            server.udp.sendto(original(other), client)
+            right = dns.message.make_response(dns.message.from_wire(packet))
+            right.answer.append(dns.rrset.from_text(right.question[0].name, 60, "IN", "A", "192.0.2.1"))
+            return right.to_wire()
+
+        server.reply = reply  # type: ignore[method-assign]
+        assert dig(asking, "target.example", "A") == ["192.0.2.1"]
+
+
+def test_servers_of_the_host(controller: NetworkController, front: Network, host: str) -> None:
+    """Servers found on the host are asked from there, but not for a sandbox that is on internal networks alone."""
+    folder = Path("/etc/netns", Path(host).name)
+    folder.mkdir(parents=True)
+    try:
+        (folder / "resolv.conf").write_text("nameserver 127.0.0.7\n")
+        with NetworkController.temporary(host=host) as second:
+            outer, inner = second.create_network("outer"), second.create_network("inner", internal=True)
+            box = second.create_sandbox("box")
+            box.connect(inner)
+            playing = second.create_sandbox("playing", netns="host")
+            with upstream(playing.call, "127.0.0.7") as server:
+                assert status(box, "one.example", "A") == "SERVFAIL"
+                box.connect(outer)
+                assert dig(box, "one.example", "A") == ["192.0.2.80"]
+                box.disconnect(outer)
+                assert status(box, "one.example", "A") == "SERVFAIL"
+                assert server.asked == ["one.example."]
+    finally:
+        (folder / "resolv.conf").unlink()
+        folder.rmdir()
+
+
+# Hostile clients
+
+
+def test_slow_and_silent_streams(client: Sandbox) -> None:
+    """Hundreds of connections that say nothing, or one byte at a time, keep nobody from being answered, and are hung up on."""
+    socks = []
+    for _ in range(300):
+        sock = client.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.settimeout(10)
+        sock.connect(("127.0.0.11", 53))
+        sock.send(b"\0")
+        socks.append(sock)
+    assert dig(client, "web", "A", "+tcp") == dig(client, "web", "A") == ["10.7.0.2"]
+    ended = [sock.recv(1) for sock in socks[:100]]
+    assert set(ended) == {b""}
+    for sock in socks:
+        sock.close()
+    with client.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        sock.settimeout(10)
+        sock.connect(("127.0.0.11", 53))
+        sock.send(b"\xff\xff" + bytes(60000))
+        assert _hung_up(sock)
+
+
+def _hung_up(sock: socket.socket) -> bool:
+    try:
+        return sock.recv(1) == b""
+    except ConnectionResetError:
+        return True
