@@ -162,7 +162,9 @@ class Naming:
     def _endpoint(self, endpoint_id: str) -> Endpoint | None:
         record = self._state.endpoints.get(endpoint_id)
         sandbox = self._state.sandboxes.get(record.sandbox_id or "") if record else None
-        if record is None or sandbox is None or not record.addresses or not self._describer.has_names(sandbox, record):
+        if record is None or record.sandbox_id is None or not record.addresses:
+            return None
+        if not record.host and (sandbox is None or not self._describer.has_names(sandbox, record)):
             return None
         addresses = tuple(each.ip.packed for each in record.addresses)
         return Endpoint(tuple(dict.fromkeys(_names(record, sandbox))), addresses, tuple(_ports(record)))
@@ -192,14 +194,18 @@ class _Scope:
                         pass
 
 
-def _names(endpoint: EndpointRecord, sandbox: SandboxRecord) -> Iterator[str]:
-    """The names of an endpoint, the one for whoever asks by address first."""
+def _names(endpoint: EndpointRecord, sandbox: SandboxRecord | None) -> Iterator[str]:
+    """The names of an endpoint, the one for whoever asks by address first.
+
+    One on another host has no sandbox here: its host tells the sandbox's names among its own.
+    """
     yield from endpoint.dns_names
     if not endpoint.name.startswith(_GENERATED):
         yield endpoint.name
-    yield sandbox.name
-    yield from (endpoint.name, *endpoint.aliases, sandbox.id[:12])
-    if sandbox.hostname:
+    if sandbox is not None:
+        yield sandbox.name
+    yield from (endpoint.name, *endpoint.aliases, (endpoint.sandbox_id or "")[:12])
+    if sandbox is not None and sandbox.hostname:
         yield sandbox.hostname
 
 

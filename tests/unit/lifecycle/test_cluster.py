@@ -405,3 +405,16 @@ def _together(*functions: Callable[[], object]) -> list[Conflict | NotFound]:
     if failures:
         raise failures[0]
     return lost
+
+
+def test_names_across_hosts(two: tuple[Host, Host]) -> None:
+    """A sandbox finds an endpoint on another host by its name, its aliases and its sandbox's name, until it leaves."""
+    first, second = two
+    first.controller.create_sandbox("a").connect(first.controller.create_network("front", "mesh"))
+    second.controller.create_sandbox("b").connect(second.controller.network("front"), name="db", aliases=["store"])
+    until(lambda: first.routes == ["10.0.0.3"])
+    for name in ("db", "store", "b"):
+        assert [str(each) for each in first.controller.sandbox("a").resolve(name)] == ["10.0.0.3"]
+    second.controller.network("front").endpoint("db").leave()
+    until(lambda: first.routes == [])
+    assert first.controller.sandbox("a").resolve("db") == []
