@@ -9,9 +9,8 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from attrs import asdict, frozen
+from attrs import frozen
 
 from ..desired import Element
 from ..display import Displayed
@@ -56,10 +55,6 @@ class Info(Displayed):
     endpoints: int
     cluster: str
     warnings: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON."""
-        return asdict(self)
 
 
 def gather(engine: Engine, directory: Path | None) -> Info:

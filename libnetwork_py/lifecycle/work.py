@@ -8,7 +8,7 @@ May import: lifecycle.state, lifecycle.describe, store.codec, desired, network, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import Literal, TypeAlias
 
@@ -238,8 +238,3 @@ def _may_be_shared(word: Word) -> bool:
             return word.set is CLOSED
         case _:
             return False
-
-
-def words_of(changes: Iterable[Change]) -> Description:
-    """Return every word that the changes name, once."""
-    return tuple(dict.fromkeys(word for change in changes for word in (*change.remove, *change.make)))
