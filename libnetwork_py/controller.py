@@ -1,4 +1,4 @@
-"""The front door, and the one place that picks implementations.
+"""The front door; with `composition`, the one place that picks implementations.
 
 Division of labour: `NetworkController` turns calls into the use cases of `lifecycle/`, and chooses store, kernel, drivers and IPAM
 for them. It decides nothing else.
@@ -22,7 +22,7 @@ from attrs import evolve
 from .composition import compose, name_service
 from .config import ControllerConfig
 from .endpoint import Endpoint
-from .errors import InvalidParameter, LibnetworkError, NotFound
+from .errors import InvalidParameter, LibnetworkError
 from .lifecycle.endpoints import Endpoints
 from .lifecycle.engine import Engine
 from .lifecycle.events import Events, begin
@@ -293,13 +293,10 @@ class NetworkController(InNotebook):
         """Return an endpoint by id, or the beginning of an id that only one has.
 
         Raises:
-            NotFound: there is none.
+            NotFound: there is none. InvalidParameter: several ids begin so, or it is empty.
         """
         with self._engine.reading() as state:
-            found = [each for each in state.endpoints.values() if each.id.startswith(id or "-")]
-            if len(found) != 1:
-                raise NotFound(f"endpoint {id!r} not found or ambiguous", code="no_such_endpoint", id=id)
-            return self._endpoints.handle(found[0])
+            return self._endpoints.handle(state.any_endpoint(id))
 
     # Many at once
 

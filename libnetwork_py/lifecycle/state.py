@@ -101,6 +101,10 @@ class State:
         names = self._in_network.get(network_id, {})
         return _find("endpoint", name_or_id, names, {each: self.endpoints[each] for each in names.values()})
 
+    def any_endpoint(self, endpoint_id: str) -> EndpointRecord:
+        """Return an endpoint of any network by id, or the beginning of one; names are unique in one network only."""
+        return _find("endpoint", endpoint_id, {}, self.endpoints)
+
     def network_named(self, name: str) -> NetworkRecord | None:
         """Return the network of exactly that name."""
         return self.networks.get(self._network_names.get(name, ""))

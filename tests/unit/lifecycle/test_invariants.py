@@ -288,3 +288,21 @@ def test_import_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout == "[]\n"
+
+
+# finding
+
+
+def test_the_beginning_of_an_endpoints_id(some: NetworkController) -> None:
+    """An endpoint is found by the beginning of its id that only it has; one that several have, or none, says which of the two it is."""
+    network = some.create_network("front")
+    made = [network.create_endpoint(f"e{number}") for number in range(17)]  # of 16 first digits one comes twice
+    digits = [each.id[0] for each in made]
+    assert some.endpoint(made[0].id) == made[0]
+    with pytest.raises(InvalidParameter, match="is ambiguous") as caught:
+        some.endpoint(next(digit for digit in digits if digits.count(digit) > 1))
+    assert caught.value.code == "ambiguous_id"
+    with pytest.raises(InvalidParameter, match="empty"):
+        some.endpoint("")
+    with pytest.raises(NotFound, match="'nope' not found"):
+        some.endpoint("nope")
