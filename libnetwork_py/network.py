@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from attrs import field, frozen
 
@@ -129,6 +129,23 @@ class EndpointSpec:
     options: Mapping[str, object] = EMPTY
     labels: Mapping[str, object] = EMPTY
     routes: Iterable[str | StaticRoute] | str | StaticRoute = ()
+
+
+class EndpointOptions(TypedDict, total=False):
+    """The keywords of `Network.create_endpoint`, for a call that hands them on, `Sandbox.connect`."""
+
+    name: str | None
+    addresses: Sequence[str | IPAddress] | str | IPAddress
+    mac: str | MacAddress | None
+    ports: Iterable[str | int | PortBinding] | str | int | PortBinding
+    expose: Iterable[str | int] | str | int
+    aliases: Iterable[str] | str
+    dns_names: Iterable[str] | str
+    sysctls: Mapping[str, object]
+    interface: str | None
+    options: Mapping[str, object]
+    labels: Mapping[str, object]
+    routes: Iterable[str | StaticRoute] | str | StaticRoute
 
 
 class NetworkOps(Protocol):

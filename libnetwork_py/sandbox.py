@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from socket import AF_INET, SOCK_STREAM
 from socket import socket as Socket  # noqa: N812 (the name of a method here)
 from subprocess import CompletedProcess, Popen
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack
 
 from attrs import field, frozen
 
@@ -23,7 +23,7 @@ from .types import EMPTY, FAMILIES, Family, IPAddress, IPInterface, IPNetwork, M
 
 if TYPE_CHECKING:
     from .endpoint import Endpoint
-    from .network import Network
+    from .network import EndpointOptions, Network
 
 T = TypeVar("T")
 
@@ -236,7 +236,7 @@ class Sandbox(Handle[SandboxRecord]):
         """Return byte, packet, error and drop counters, by interface name."""
         return self._ops.statistics(self.id)
 
-    def connect(self, network: Network, *, priority: int = 0, **endpoint_options: Any) -> Endpoint:
+    def connect(self, network: Network, *, priority: int = 0, **endpoint_options: Unpack[EndpointOptions]) -> Endpoint:
         """Create an endpoint on ``network`` and join it, as one step: both happen or neither.
 
         Args:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import inspect
 from typing import get_args
 
+from libnetwork_py import Network
 from libnetwork_py.endpoint import TRANSITIONS, EndpointRecord, State, Verb
+from libnetwork_py.network import EndpointOptions
 
 STATES: tuple[State, ...] = get_args(State)
 VERBS: tuple[Verb, ...] = get_args(Verb)
@@ -56,3 +59,11 @@ def test_a_record_knows_its_state() -> None:
     """The state of a record follows from its sandbox alone."""
     assert EndpointRecord("e", "web", "n").state == "created"
     assert EndpointRecord("e", "web", "n", sandbox_id="s").state == "joined"
+
+
+def test_what_connect_hands_on() -> None:
+    """`Sandbox.connect` is typed with exactly the keywords of `Network.create_endpoint`, and their types."""
+    taken = inspect.signature(Network.create_endpoint).parameters
+    assert {name: each.annotation for name, each in taken.items() if name != "self"} == {
+        name: each.__forward_arg__ for name, each in EndpointOptions.__annotations__.items()
+    }
