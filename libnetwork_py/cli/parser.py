@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from ..errors import InvalidParameter
 from . import machine, networks, plugins, sandboxes
 from .arguments import Command
-from .output import PROGRAM
+from .output import PROGRAM, Output
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,6 +48,16 @@ class Parser(argparse.ArgumentParser):
         return f"--{match[1]}" if match[2].lower() in {"true", "1", "t"} else f"--no-{match[1]}"
 
 
+class _Version(argparse.Action):
+    """Prints the installed distribution's version; it is looked up when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version  # noqa: PLC0415 (takes 10 ms)
+
+        Output(as_json=False).text(f"{PROGRAM} {version('libnetwork_py')}")
+        parser.exit()
+
+
 def build() -> Parser:
     """Return the parser of the whole command line."""
     parser = Parser(prog=PROGRAM, description="Networks, sandboxes and endpoints on this machine's kernel.")
@@ -59,6 +69,7 @@ def build() -> Parser:
         "--cluster", metavar="URL", help="the cluster's store, for networks across hosts: etcd://HOST:PORT,HOST:PORT"
     )
     parser.add_argument("--json", action="store_true", help="results and errors as JSON")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     groups = parser.add_subparsers(metavar="COMMAND", required=True)
     _network(groups.add_parser("network", help="networks and what is connected to them"))
     _sandbox(groups.add_parser("sandbox", help="network namespaces"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from libnetwork_py import NetworkController
+from libnetwork_py import NetworkController, __version__
 from libnetwork_py.cli import main
 from libnetwork_py.cli.arguments import Arguments
 from libnetwork_py.errors import Conflict, InvalidParameter, NotFound
@@ -303,6 +303,14 @@ def test_several_errors_of_one_teardown_are_all_told(capsys: pytest.CaptureFixtu
     assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == ["first", "second"]
     with pytest.raises(ExceptionGroup):
         main(["info"], opener=fail(NotFound("first"), TypeError("a defect")))
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--version`` says the package's own and opens nothing."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"], opener=lambda _: pytest.fail("a controller was opened"))
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"libnetwork-py {__version__}\n"
 
 
 def test_help_needs_no_controller(capsys: pytest.CaptureFixture[str]) -> None:
