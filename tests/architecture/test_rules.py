@@ -58,6 +58,14 @@ def test_no_cycles() -> None:
     assert not found, _lines(found)
 
 
+def test_every_room_is_on_the_map() -> None:
+    """The page on the architecture has each room of the import line, and no other."""
+    page = (Path(__file__).parents[2] / "docs/architecture.md").read_text()
+    drawn = page.partition("```text\n")[2].partition("```")[0]
+    rooms = set().union(*rules.LAYERS) - {"__init__", "__main__"}
+    assert set(re.findall(r"(?<![\w/])(\w+)(?:\.py|/)", drawn)) - {"api"} == rooms
+
+
 def test_no_drawer_for_everything() -> None:
     """No module is named utils, common or helpers."""
     assert not rules.bad_names(MODULES)
