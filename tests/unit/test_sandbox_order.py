@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from libnetwork_py.sandbox import Candidate, elect, order
 from libnetwork_py.types import parse_address
 
-VECTORS = Path("/work/shared/vectors/core/sandbox_ordering.json")
+VECTORS = Path(__file__).parents[3] / "shared/vectors/core/sandbox_ordering.json"
 V4, V6 = "172.30.0.1", "fd00::1"
 
 

@@ -27,7 +27,7 @@ from libnetwork_py.types import (
     parse_network,
 )
 
-VECTORS = Path("/work/shared/vectors/types/tables/moby__api_types_network_port_test.json")
+VECTORS = Path(__file__).parents[3] / "shared/vectors/types/tables/moby__api_types_network_port_test.json"
 
 
 # names

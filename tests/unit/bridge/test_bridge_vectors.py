@@ -14,7 +14,7 @@ from libnetwork_py.drivers.bridge.options import read
 from libnetwork_py.store.memory import MemoryStore
 from libnetwork_py.testing import FakeKernel
 
-TABLES = Path("/work/shared/vectors/bridge/tables/moby__drivers_bridge_bridge_linux_test.json")
+TABLES = Path(__file__).parents[4] / "shared/vectors/bridge/tables/moby__drivers_bridge_bridge_linux_test.json"
 
 pytestmark = pytest.mark.skipif(not TABLES.exists(), reason="the vectors are not on this machine")
 

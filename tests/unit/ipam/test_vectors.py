@@ -22,7 +22,7 @@ from libnetwork_py.ipam.api import Pool, PoolRequest
 from libnetwork_py.ipam.default import DefaultIpam
 from libnetwork_py.types import IPAddress, IPInterface, IPNetwork, Scope, parse_address, parse_network
 
-VECTORS = Path("/work/shared/vectors/ipam")
+VECTORS = Path(__file__).parents[4] / "shared/vectors/ipam"
 pytestmark = pytest.mark.skipif(not VECTORS.is_dir(), reason=f"the reference's vectors are not in {VECTORS}")
 
 SCOPES = {"LocalDefault": "local", "GlobalDefault": "global"}

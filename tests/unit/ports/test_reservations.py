@@ -44,7 +44,7 @@ def ports(binding: PortBinding) -> list[int]:
 def scenarios() -> list[Any]:
     """The reference's sequences of requests and releases."""
     if not VECTORS.exists():
-        return [pytest.param({}, marks=pytest.mark.skip(reason="/work/shared/vectors is absent"))]
+        return [pytest.param({}, marks=pytest.mark.skip(reason=f"the reference's vectors are not in {VECTORS}"))]
     found = json.loads((VECTORS / "scenarios.json").read_text())["scenarios"]
     return [pytest.param(each, id=each["name"]) for each in found]
 
@@ -119,7 +119,7 @@ def test_the_reference_scenario_holds(scenario: dict[str, Any]) -> None:
 def reserved_port_lists() -> list[Any]:
     """The reference's lists of reserved ports."""
     if not VECTORS.exists():
-        return [pytest.param({}, marks=pytest.mark.skip(reason="/work/shared/vectors is absent"))]
+        return [pytest.param({}, marks=pytest.mark.skip(reason=f"the reference's vectors are not in {VECTORS}"))]
     (table,) = json.loads((VECTORS / "tables/moby__portallocator_portallocator_linux_test.json").read_text())["tables"]
     return [pytest.param(each, id=each["name"]) for each in table["cases"]]
 
