@@ -86,6 +86,9 @@ class Membership:
         """
         if self.away:
             raise unreachable(self.where, self.away)
+        return self._ask(function)
+
+    def _ask(self, function: Callable[[ClusterStore], T]) -> T:
         try:
             with self._inside():
                 return function(self._store)
@@ -100,11 +103,12 @@ class Membership:
             Unavailable: the store cannot be reached.
         """
         with self._guard:
-            lease = self.call(lambda store: store.grant(self._ttl))
+            lease = self._ask(lambda store: store.grant(self._ttl))
             write = Write(host_key(self._host), self._document)
-            self.revision = self.call(lambda store: store.commit([write], lease=lease))
+            self.revision = self._ask(lambda store: store.commit([write], lease=lease))
             self._lease = lease
             self.registrations += 1
+        self.away = ""
         self._returned()
 
     def leased(self, write: Write, *checks: Check) -> int:
@@ -140,14 +144,15 @@ class Membership:
                     self._look()
 
     def _look(self) -> None:
-        was_away, self.away = self.away, ""
+        was_away = self.away  # and stays so for everybody else until the store has answered
         try:
-            if self._gone or not self._lease or not self.call(lambda store: store.keep_alive(self._lease)):
+            if self._gone or not self._lease or not self._ask(lambda store: store.keep_alive(self._lease)):
                 self._gone = False
                 self.register()
         except LibnetworkError as error:
-            self.away = self.away or was_away or str(error)
+            self.away = self.away or str(error)
             raise
+        self.away = ""
         if was_away:
             self._returned()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -61,7 +62,8 @@ def _all_come_back(host: Host) -> None:
 
 def _start(server: servers.Server, number: int) -> subprocess.Popen[str]:
     argv = [sys.executable, "-m", "tests.engines.allocator", f"etcd://{server.address}/labs", str(number), str(SECONDS)]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def _history(process: int, text: str, end: float) -> Iterator[Owned]:

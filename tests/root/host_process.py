@@ -7,6 +7,7 @@ JSON list, the name of a function below and its arguments; a line out is what it
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -35,7 +36,10 @@ class HostProcess:
     def start(self) -> None:
         """Start it, again over the same state."""
         argv = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.root.host_process", *self._arguments]
-        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self._process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+        )
         self.answer()
 
     def do(self, name: str, *arguments: object) -> Any:
