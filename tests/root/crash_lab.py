@@ -226,7 +226,8 @@ def remove_remains(tag: str) -> None:
 def seen(host: str, tag: str) -> dict[str, Any]:
     """Return what is in the host, in the sandboxes and beside them, as tools and the file system show it."""
     names = sorted(path.name for path in NAMESPACES.iterdir() if path.name.startswith(f"{tag}-"))
-    files = [str(path.relative_to(ETC)) for path in ETC.rglob("*") if path.parts[3].startswith(f"{tag}-")]
+    ours = list(ETC.glob(f"{tag}-*"))  # what others have beside it may go while it is looked through
+    files = [str(path.relative_to(ETC)) for top in ours for path in (top, *top.rglob("*"))]
     found = {name.removeprefix(f"{tag}-"): _inside(str(NAMESPACES / name), tag) for name in names}
     return found | {
         "": _inside(host, tag, "nft -j list ruleset") | {"files": sorted(_plain(each, tag) for each in files)}
