@@ -109,12 +109,12 @@ class ControllerConfig:
     ipams: Mapping[str, object] = field(factory=dict)
     plugin_sockets: tuple[Path, ...] = field(default=PLUGIN_SOCKETS, converter=_paths)
     plugin_specs: tuple[Path, ...] = field(default=PLUGIN_SPECS, converter=_paths)
-    plugin_timeout: float = 30.0
+    plugin_timeout: float = field(default=30.0, converter=float)
     repair_on_open: bool = True
     advertise: IPAddress | None = field(default=None, converter=_advertised)
     lease_ttl: float = field(default=15.0, converter=_ttl)
     dns_ttl: int = field(default=600, converter=_dns_ttl)
-    lock_timeout: float = 60.0
+    lock_timeout: float = field(default=60.0, converter=float)
     privilege: Privilege = field(default="auto", converter=_privilege)
     outside: Outside = field(default="auto", converter=_outside)
     localhost: bool = False
@@ -135,4 +135,20 @@ class ControllerConfig:
                 f"unknown configuration {', '.join(sorted(map(repr, unknown)))}: it knows {', '.join(sorted(known))}",
                 code="unknown_configuration", names=sorted(unknown),
             )  # fmt: skip
+        for name, given in (value or {}).items():
+            _check(cls, name, given)
         return cls(**(value or {}))  # type: ignore[arg-type]  # the converters check each value
+
+
+def _check(cls: type[ControllerConfig], name: str, given: object) -> None:
+    """Name the field whose value a converter cannot read."""
+    try:
+        cls(**{name: given})  # type: ignore[arg-type]  # that is what is found out
+    except InvalidParameter:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InvalidParameter(
+            f"configuration {name} cannot be {given!r}: see ControllerConfig.{name}",
+            code="invalid_configuration",
+            name=name,
+        ) from error

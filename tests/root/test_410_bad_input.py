@@ -366,6 +366,10 @@ CASES: list[tuple[str, Callable[[Scene], object], type[LibnetworkError], str, st
         lambda scene: NetworkController.temporary(host=scene.host, cluster="x"), InvalidParameter, "invalid_cluster", "etcd://host",
     ),
     (
+        "a configuration that cannot be read",
+        lambda _: NetworkController.temporary(config={"address_pools": ["x"]}), InvalidParameter, "invalid_configuration", "address_pools",
+    ),
+    (
         "an unknown configuration",
         lambda _: NetworkController.temporary(config={"colour": 1}), InvalidParameter, "unknown_configuration", "address_pools",
     ),
