@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -86,8 +86,9 @@ class NetworkController(InNotebook):
         settings, path, url = ControllerConfig.of(config), _host_path(host), ClusterUrl.of(cluster)
         place = Path(state_dir) if state_dir is not None else None
         kernel = _linux(path, settings, partial(open_directory, place))
-        with _closed_on_failure(kernel):
+        with _undone_on_failure(kernel.close) as undo:
             store, directory = _persistent(place)
+            undo.callback(store.close)
             names = name_service(kernel, directory, "lasting", settings)
             self._open(store, directory, kernel, path, settings, url=url, names=names)
         _sweep()
@@ -110,15 +111,18 @@ class NetworkController(InNotebook):
 
         settings, path, url = ControllerConfig.of(config), _host_path(host), ClusterUrl.of(cluster)
         kernel = _linux(path, settings)
-        with _closed_on_failure(kernel):
+        with _undone_on_failure(kernel.close) as undo:
             _sweep()
             directory = temporary_directory()
+            undo.callback(directory.remove)
+            store = SqliteStore(directory.path)
+            undo.callback(store.close)
             if host is None:  # else something is left to remove
                 kernel.bequeath(directory.path)
             self = cls.__new__(cls)
             self._temporary = directory
             names = name_service(kernel, directory.path, "temporary", settings)
-            self._open(SqliteStore(directory.path), directory.path, kernel, path, settings, url=url, names=names)
+            self._open(store, directory.path, kernel, path, settings, url=url, names=names)
         return self
 
     @classmethod
@@ -412,12 +416,11 @@ def _host_path(host: Sandbox | str | os.PathLike[str] | None) -> str:
 
 
 @contextmanager
-def _closed_on_failure(kernel: Kernel) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        kernel.close()
-        raise
+def _undone_on_failure(undo: Callable[[], object]) -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        stack.callback(undo)
+        yield stack
+        stack.pop_all()
 
 
 def _sweep() -> tuple[str, ...]:
