@@ -151,7 +151,7 @@ class Cluster:
         """Return the store and the hosts in a line, and what is wrong."""
         with self._engine.reading():
             hosts = self.mirror.hosts()
-        line = f"{self._membership.where}, {len(hosts)} host{'s' if len(hosts) != 1 else ''}, this one at {self.vtep}"
+        line = f"{self._membership.where}, {len(hosts)} host{'s' if len(hosts) != 1 else ''}, this one at {self.vtep or 'no address'}"
         return line, [self._membership.away] if self._membership.away else []
 
     # What this host does
