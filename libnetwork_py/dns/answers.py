@@ -66,7 +66,7 @@ class Answers:
             query = wire.read_query(packet)
         except Malformed:
             return Reply((wire.failure(packet, wire.FORMERR),))
-        limit = wire.STREAM_MAX if stream else max(wire.UDP_MIN, query.edns.size if query.edns else 0)
+        limit = wire.limit_of(query, stream=stream)
         if query.edns is not None and query.edns.version:
             return Reply((wire.response(query, wire.BADVERS, [], [], limit, ours=False),))
         if query.kind not in {wire.IN, wire.ANY}:

@@ -84,7 +84,8 @@ class Box(NamedTuple):
     @property
     def view(self) -> tuple[object, ...]:
         """What decides its answers: sandboxes with equal ones get equal answers."""
-        return self.networks, tuple(sorted(self.records.items())), tuple(sorted(self.aliases.items()))
+        records, aliases = tuple(sorted(self.records.items())), tuple(sorted(self.aliases.items()))
+        return self.networks, records, aliases, self.ndots is None
 
 
 class Book:

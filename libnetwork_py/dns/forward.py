@@ -26,8 +26,8 @@ from .wire import Malformed, Query
 
 SERVERS, TIMEOUT = 3, 4.0
 """How many servers are asked, and for how many seconds each may be silent."""
-AT_ONCE, WAITING = 1024, 1024
-"""How many questions are out at a time, and how many more wait for their turn."""
+AT_ONCE, WAITING, WAITING_INSIDE = 1024, 1024, 128
+"""How many questions are out at a time, how many more wait for their turn, and how many of one sandbox for its own sockets."""
 SHARING, STRAYS = 64, 64
 """How many clients share one question; how many wrong answers one question endures."""
 PORT = 53
@@ -44,6 +44,11 @@ class Ways:
         self._free = {
             kind: [each for each in sockets if each.type == kind] for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)
         }
+        self._kinds = {kind for kind, found in self._free.items() if found}
+
+    def are_in_use(self, kind: socket.SocketKind) -> bool:
+        """Whether there are some, and none is free now."""
+        return kind in self._kinds and not self._free[kind]
 
     def take(self, kind: socket.SocketKind) -> socket.socket | None:
         """Return a free one."""
@@ -98,6 +103,16 @@ class Question:
         self.coming = bytearray()
         self.strays = 0
         self.deadline = time.monotonic() + TIMEOUT
+
+    @property
+    def kind(self) -> socket.SocketKind:
+        """The kind of socket that it goes out by."""
+        return socket.SOCK_STREAM if self.stream else socket.SOCK_DGRAM
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether its next server is asked from a sandbox all of whose sockets are in use, by other questions of its own."""
+        return bool(self.servers) and not self.servers[0][1] and self.ways.are_in_use(self.kind)
 
     def is_answer(self, message: bytes) -> bool:
         """Whether a message is one to this question."""
@@ -154,17 +169,24 @@ class Forwarder:
             return
         question = Question(key, query, packet, behind, stream=stream)
         question.clients.append((query, answer))
-        if found is not None or len(self._out) + len(self._waiting) >= AT_ONCE + WAITING:
+        if found is not None or self._is_full(question):
             self._end(question, None, wire.REFUSED)
             return
         self._waiting.append(question)
         self._begin()
 
+    def _is_full(self, question: Question) -> bool:
+        """Whether there is no room for one more: of all sandboxes, or of one that waits for its own sockets."""
+        if question.must_wait and sum(each.ways is question.ways for each in self._waiting) >= WAITING_INSIDE:
+            return True
+        return len(self._out) + len(self._waiting) >= AT_ONCE + WAITING
+
     def tidy(self) -> float | None:
         """Go on with questions that were out for too long; return when to look again, in seconds."""
         now = time.monotonic()
-        while self._waiting and self._waiting[0].deadline <= now:
-            self._end(self._waiting.popleft(), None, wire.REFUSED)
+        for question in [each for each in self._waiting if each.deadline <= now]:
+            self._waiting.remove(question)
+            self._end(question, None, wire.REFUSED)
         for question in [each for each in self._out.values() if each.deadline <= now]:
             self._next(question)
         self._begin()
@@ -184,6 +206,9 @@ class Forwarder:
             if question.key in self._out:
                 self._out[question.key].clients += question.clients
                 continue
+            if question.must_wait:
+                self._waiting.append(question)
+                continue
             self._out[question.key] = question
             self._next(question)
 
@@ -191,6 +216,9 @@ class Forwarder:
         """Ask the next server; with none left, say so."""
         self._release(question)
         while question.servers:
+            if question.must_wait:
+                self._wait(question)
+                return
             server, from_host = question.servers.popleft()
             question.prepare()
             try:
@@ -200,14 +228,19 @@ class Forwarder:
                 self._release(question)
         self._end(question, None, code)
 
+    def _wait(self, question: Question) -> None:
+        """Let a question that was out wait for a socket of its sandbox."""
+        self._out.pop(question.key, None)
+        question.deadline = time.monotonic() + TIMEOUT
+        self._waiting.append(question)
+
     def _send(self, question: Question, server: str, *, from_host: bool) -> bool:
-        kind = socket.SOCK_STREAM if question.stream else socket.SOCK_DGRAM
         if from_host or question.ways is None:
-            sock = socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, kind)
+            sock = socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, question.kind)
             sock.setblocking(False)
             question.borrowed = False
         else:
-            taken = question.ways.take(kind)
+            taken = question.ways.take(question.kind)
             if taken is None:
                 return False
             sock, question.borrowed = taken, True
@@ -299,7 +332,7 @@ class Forwarder:
 
     def _fit(self, message: bytes, query: Query, *, stream: bool) -> bytes:
         """Return a kept message for a client: one that came by TCP may be too long for UDP."""
-        limit = wire.STREAM_MAX if stream else max(wire.UDP_MIN, query.edns.size if query.edns else 0)
+        limit = wire.limit_of(query, stream=stream)
         if len(message) <= limit:
             return self._as_asked(message, query)
         short = bytearray(wire.response(query, message[3] & 0xF, [], [], limit, ours=False))

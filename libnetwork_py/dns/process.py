@@ -13,6 +13,7 @@ May import: the rest of this room that runs here.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import time
@@ -144,4 +145,6 @@ def main(arguments: Sequence[str]) -> None:
         os._exit(0)
     place, how, ttl = arguments
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two sockets a sandbox, or more
     Process(place, lasting=how == "lasting", ttl=int(ttl)).keep(Holdings())

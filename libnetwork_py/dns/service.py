@@ -32,8 +32,12 @@ BATCH = 64
 """Questions of one sandbox that are answered in a row before others have their turn."""
 LOOK = 1.0
 """Seconds between two looks whether anybody still needs the service, and whether its namespaces are still there."""
-READY_MAX = 200_000
-"""Answers that are kept ready, for all sandboxes together (about 300 bytes each)."""
+READY_MAX = 64 << 20
+"""Bytes of answers that are kept ready, for all sandboxes together (about 300 of an ordinary one)."""
+_ENTRY = 200
+"""Bytes that keeping an answer costs beside itself."""
+_QUESTION_MAX = 300
+"""Bytes of the longest question whose answer is kept ready: a name, and EDNS without options; more is padding."""
 
 
 class View:
@@ -191,36 +195,41 @@ class Service:
 
         return handle
 
-    def _answer(self, opened: Open, packet: bytes, answer: Callable[[bytes], object], *, stream: bool = False) -> None:
+    def _answer(self, opened: Open, packet: bytes, answer: Callable[[bytes], object], *, stream: bool = False) -> bool:
+        """Answer, now or later; false: there is nothing to say to that."""
         view, question = opened.view, packet[2:]
         order = view.orders.get(question)
         if order is not None and not stream:
             answer(packet[:2] + next(order))
-            return
+            return True
         reply = self._answers.reply(opened.box, packet, stream=stream)
         if reply.query is not None:
             self._forward(opened, reply.query, packet, answer, stream=stream)
-            return
+            return True
         if reply.ready and not stream:
             self._keep(view, question, reply.messages)
         if reply.messages:
             answer(reply.messages[0])
+        return bool(reply.messages)
 
     def _keep(self, view: View, question: bytes, messages: tuple[bytes, ...]) -> None:
+        if len(question) > _QUESTION_MAX:
+            return
         if self._kept_ready >= READY_MAX:
             self._kept_ready = 0
             for each in self._views.values():
                 each.clear()
-        self._kept_ready += len(messages)
+        self._kept_ready += len(question) + sum(_ENTRY + len(each) for each in messages)
         if len(messages) == 1:
             view.ready[question] = messages[0][2:]
         else:
             view.orders[question] = cycle([each[2:] for each in messages])
 
-    def _ask_by_stream(self, stream: Stream, packet: bytes) -> None:
+    def _ask_by_stream(self, stream: Stream, packet: bytes) -> bool:
         opened = self._open.get(stream.box_id)
-        if opened is not None:
-            self._answer(opened, packet, lambda answer: self._streams.answer(stream, answer), stream=True)
+        return opened is not None and self._answer(
+            opened, packet, lambda answer: self._streams.answer(stream, answer), stream=True
+        )
 
     def _forward(
         self, opened: Open, query: Query, packet: bytes, answer: Callable[[bytes], object], *, stream: bool

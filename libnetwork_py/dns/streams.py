@@ -33,13 +33,18 @@ class Poller(Protocol):
 
 
 class Stream:
-    """One client's connection."""
+    """One client's connection.
 
-    def __init__(self, sock: socket.socket, box_id: str, ask: Callable[[Stream, bytes], object]) -> None:
+    Attributes:
+        owed: Questions that wait for somebody else's answer: their client is silent with reason.
+    """
+
+    def __init__(self, sock: socket.socket, box_id: str, ask: Callable[[Stream, bytes], bool]) -> None:
         self.sock = sock
         self.box_id = box_id
         self.since = time.monotonic()
         self.open = True
+        self.owed = 0
         self._ask = ask
         self._coming = bytearray()
         self._going = bytearray()
@@ -69,11 +74,14 @@ class Stream:
             question = bytes(self._coming[2 : size + 2])
             del self._coming[: size + 2]
             self.since = time.monotonic()
-            self._ask(self, question)
+            self.owed += 1
+            if not self._ask(self, question):
+                self.owed -= 1
         return self.open
 
     def say(self, answer: bytes) -> bool:
         """Queue an answer and send what goes; false: the client does not fetch its answers, or is gone."""
+        self.owed -= 1
         if not self.open:
             return False
         self._going += len(answer).to_bytes(2, "big") + answer
@@ -96,10 +104,10 @@ class Streams:
 
     Args:
         poller: Who waits for them.
-        ask: Called with a connection and a question; it answers by `Streams.answer`.
+        ask: Called with a connection and a question; it answers by `Streams.answer`, now or later, or returns that it will not.
     """
 
-    def __init__(self, poller: Poller, ask: Callable[[Stream, bytes], object]) -> None:
+    def __init__(self, poller: Poller, ask: Callable[[Stream, bytes], bool]) -> None:
         self._poller = poller
         self._ask = ask
         self._all: dict[Stream, None] = {}
@@ -132,8 +140,17 @@ class Streams:
         for stream in list(self._all):
             if stream.since + PATIENCE > now:
                 return stream.since + PATIENCE - now
-            self.hang_up(stream)
-        return None
+            if stream.owed:
+                self._put_last(stream, now)
+            else:
+                self.hang_up(stream)
+        return PATIENCE if self._all else None
+
+    def _put_last(self, stream: Stream, now: float) -> None:
+        """The order is that of the last question, or of the last look at one that is still out."""
+        stream.since = now
+        del self._all[stream]
+        self._all[stream] = None
 
     def leave(self, box_id: str) -> None:
         """Hang up on a sandbox's clients."""
@@ -170,6 +187,5 @@ class Streams:
         elif stream.open:
             if events & select.EPOLLOUT and not stream.waits:
                 self._poller.change(stream.sock, select.EPOLLIN)
-            if stream.since != before:  # the order is that of the last question
-                del self._all[stream]
-                self._all[stream] = None
+            if stream.since != before:
+                self._put_last(stream, stream.since)

@@ -190,6 +190,13 @@ def address_of(name: bytes) -> bytes | None:
     return None
 
 
+def limit_of(query: Query, *, stream: bool) -> int:
+    """Return how many bytes an answer of ours may have: by UDP what the client takes, but never more than we take ourselves."""
+    if stream:
+        return STREAM_MAX
+    return min(max(UDP_MIN, query.edns.size if query.edns else 0), UDP_OURS)
+
+
 def record(name: bytes, kind: int, ttl: int, data: bytes) -> bytes:
     """Return a record of the Internet's class."""
     return name + _RECORD.pack(kind, IN, ttl, len(data)) + data

@@ -15,8 +15,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -82,44 +82,48 @@ class _Doors:
             each.close()
 
 
+_Opener: TypeAlias = Callable[[Iterable[str]], Iterable[_Doors]]
+_Message: TypeAlias = tuple[dict[str, Any], list[socket.socket]]
+
+
 @define
 class _Told:
-    """What the service is told at once; ``whole``: it is everything."""
+    """What the service is told at once, with the sandboxes that it gets doors or ways of; ``whole``: it is everything."""
 
     notes: Sequence[Note]
     token: str
-    doors: Sequence[_Doors] = ()
-    ways: Sequence[_Doors] = ()
+    doors: Sequence[str] = ()
+    ways: Sequence[str] = ()
     base: str = ""
     whole: bool = False
 
-    def messages(self) -> Iterator[tuple[dict[str, Any], list[socket.socket]]]:
-        """Cut it into messages, with their sockets."""
+    def messages(self, open_doors: _Opener, open_ways: _Opener) -> Generator[_Message, None, None]:
+        """Cut it into messages, with their sockets: those of one message are open at a time, as a program may have few open files."""
         head = {"whole": True} if self.whole else {"base": self.base}
         each_time = DESCRIPTORS_MAX // (2 + sum(count for _, count in _WAYS)) // 2
         parts = range(max(-(-len(each) // size) for each, size in self._sizes(each_time)) or 1)
         for number in parts:
-            notes, doors, ways = (
+            notes, with_doors, with_ways = (
                 list(each[number * size : (number + 1) * size]) for each, size in self._sizes(each_time)
             )
+            doors, ways = list(open_doors(with_doors)), list(open_ways(with_ways))
             more = {"more": True} if number < parts[-1] else {}
             told = {
                 "notes": notes,
                 "doors": [[each.box_id, each.place, len(each.sockets)] for each in doors],
                 "ways": [[each.box_id, len(each.sockets)] for each in ways],
             }
-            yield (
-                {**head, **more, **told, "token": self.token},
-                [sock for each in (*doors, *ways) for sock in each.sockets],
-            )
+            try:
+                yield (
+                    {**head, **more, **told, "token": self.token},
+                    [sock for each in (*doors, *ways) for sock in each.sockets],
+                )
+            finally:
+                for each in (*doors, *ways):
+                    each.close()
 
     def _sizes(self, doors: int) -> tuple[tuple[Sequence[Any], int], ...]:
         return (self.notes, _CHUNK), (self.doors, doors), (self.ways, doors)
-
-    def close(self) -> None:
-        """Close our copies of the sockets."""
-        for each in (*self.doors, *self.ways):
-            each.close()
 
 
 class Names:
@@ -289,7 +293,7 @@ class Names:
         if self._is_new():
             self._send(
                 line,
-                _Told(list(self.book.notes()), token, list(self._open_doors(self.book.boxes)), whole=True),
+                _Told(list(self.book.notes()), token, list(self.book.boxes), whole=True),
                 wait=False,
             )
             return
@@ -300,7 +304,7 @@ class Names:
             self._told = token
             return
         notes = list(self.book.notes())
-        self._send(line, _Told(notes, token, list(self._open_doors(wanting)), whole=True))
+        self._send(line, _Told(notes, token, wanting, whole=True))
 
     def _is_new(self) -> bool:
         """Whether the process was started since this was last asked: it waits for being told, and nobody waits for it."""
@@ -308,7 +312,7 @@ class Names:
         before, self._starts = self._starts, self._companion.starts
         return self._starts != before
 
-    def _tell(self, notes: Sequence[Note], doors: Iterable[str], ways: Iterable[str], token: str) -> None:
+    def _tell(self, notes: Sequence[Note], doors: Sequence[str], ways: Sequence[str], token: str) -> None:
         """Tell the process what changed; everything, if that is not what it needs to hear."""
         assert self._companion is not None
         try:
@@ -318,7 +322,7 @@ class Names:
             if self._companion.starts != self._starts:
                 self._renew(line, token)
                 return
-            told = _Told(notes, token, list(self._open_doors(doors)), list(self._open_ways(ways)), base=self._told)
+            told = _Told(notes, token, doors, ways, base=self._told)
             if self._send(line, told).get("stale"):
                 self._renew(line, token)
             self.warning = ""
@@ -335,11 +339,9 @@ class Names:
 
     def _send(self, line: Line, told: _Told, *, wait: bool = True) -> dict[str, Any]:
         """Send a change in as many messages as it takes, and return the answer to the last."""
-        try:
-            for message, sockets in told.messages():
+        with closing(told.messages(self._open_doors, self._open_ways)) as messages:
+            for message, sockets in messages:
                 line.say(json.dumps(message).encode(), [each.fileno() for each in sockets])
-        finally:
-            told.close()
         if not wait or self._is_starting(line):
             self._owed = line, self._owed[1] + 1 if self._owed[0] is line else 1
             self._told = told.token

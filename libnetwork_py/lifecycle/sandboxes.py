@@ -330,7 +330,7 @@ def _parse(spec: SandboxSpec) -> SandboxRecord:
                 f"invalid sysctl {name!r}: a sandbox has the settings below net.", code="invalid_sysctl", name=name
             )
     hosts = {
-        check_name("host", name): address if address == HOST_GATEWAY else str(parse_address(address))
+        check_dns_name("host", name): address if address == HOST_GATEWAY else str(parse_address(address))
         for name, address in freeze(spec.extra_hosts, "extra_hosts").items()
     }
     aliases = {
@@ -341,8 +341,8 @@ def _parse(spec: SandboxSpec) -> SandboxRecord:
         id=secrets.token_hex(32),
         name=spec.name,
         key="",
-        hostname=check_name("host", spec.hostname) if spec.hostname is not None else spec.name,
-        domainname=check_name("domain", spec.domainname) if spec.domainname else "",
+        hostname=check_dns_name("host", spec.hostname) if spec.hostname is not None else spec.name,
+        domainname=check_dns_name("domain", spec.domainname) if spec.domainname else "",
         dns=tuple(str(parse_address(each, "name server")) for each in as_tuple(spec.dns)),
         dns_search=tuple(_word("search domain", each) for each in as_tuple(spec.dns_search)),
         dns_options=tuple(_word("resolver option", each) for each in as_tuple(spec.dns_options)),

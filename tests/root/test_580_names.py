@@ -358,32 +358,12 @@ def test_servers_of_the_host(controller: NetworkController, front: Network, host
         folder.rmdir()
 
 
-# Hostile clients
-
-
-def test_slow_and_silent_streams(client: Sandbox) -> None:
-    """Hundreds of connections that say nothing, or one byte at a time, keep nobody from being answered, and are hung up on."""
-    socks = []
-    for _ in range(300):
-        sock = client.socket(socket.AF_INET, socket.SOCK_STREAM)
-        sock.settimeout(10)
-        sock.connect(("127.0.0.11", 53))
-        sock.send(b"\0")
-        socks.append(sock)
-    assert dig(client, "web", "A", "+tcp") == dig(client, "web", "A") == ["10.7.0.2"]
-    ended = [sock.recv(1) for sock in socks[:100]]
-    assert set(ended) == {b""}
-    for sock in socks:
-        sock.close()
-    with client.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-        sock.settimeout(10)
-        sock.connect(("127.0.0.11", 53))
-        sock.send(b"\xff\xff" + bytes(60000))
-        assert _hung_up(sock)
-
-
-def _hung_up(sock: socket.socket) -> bool:
-    try:
-        return sock.recv(1) == b""
-    except ConnectionResetError:
-        return True
+def test_single_words_are_each_sandboxs_own_affair(
+    controller: NetworkController, front: Network, asking: Sandbox
+) -> None:
+    """What a sandbox with `ndots` is told of a name without dots is not told to one that sees the same names without it."""
+    other = controller.create_sandbox("other", dns=["127.0.0.5"], dns_options=["ndots:1"])
+    other.connect(front)
+    with upstream(asking.call, "127.0.0.5"):
+        assert status(other, "word", "A", "+nocookie") == "NOERROR"
+        assert status(asking, "word", "A", "+nocookie") == "NXDOMAIN"

@@ -90,3 +90,13 @@ def test_names_that_are_refused(front: Network, option: dict[str, Any], code: st
         front.create_endpoint("web", **option)
     assert refused.value.code == code
     assert front.endpoints() == []
+
+
+@pytest.mark.parametrize("field", ["extra_hosts", "hostname", "domainname"])
+def test_a_part_of_a_name_has_63_letters_at_most(controller: NetworkController, field: str) -> None:
+    """A name that nobody could ask for is refused, and nothing is made."""
+    name = "x" * 64
+    given: dict[str, Any] = {field: {name: "192.0.2.9"} if field == "extra_hosts" else name}
+    with pytest.raises(InvalidParameter, match="63"):
+        controller.create_sandbox("box", **given)
+    assert controller.sandboxes() == []
