@@ -68,7 +68,7 @@ def gather(engine: Engine, directory: Path | None) -> Info:
     warnings = (
         *engine.warnings,
         *troubles,
-        *([engine.names.warning] if engine.names.warning else ()),
+        *engine.names.warnings,
         *_neighbours(engine),
         *(f"this kernel lacks {name}, which the bridge driver needs" for name in missing),
     )

@@ -153,11 +153,18 @@ class Names:
         self._kernel = kernel
         self._companion = summons(self._died) if summons else None
         self._still = still
+        self._without: dict[str, str] = {}
         self._told = ""
         self._started = False
         self._starts = 0
         self._withdrawn = False
         self._owed: tuple[Line | None, int] = (None, 0)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong now: with the service, and with single sandboxes."""
+        without = [self._without[each] for each in tuple(self._without) if each in self.book.boxes]
+        return [self.warning, *without] if self.warning else without
 
     # Asking
 
@@ -385,8 +392,9 @@ class Names:
                     doors.sockets += self._ways(box)
             except (OSError, LibnetworkError) as error:
                 doors.close()
-                self.warning = f"no name service in {box.where}: {error}"
+                self._without[box_id] = f"no name service in {box.where}: {error}"
             else:
+                self._without.pop(box_id, None)
                 yield doors
 
     def _open_ways(self, box_ids: Iterable[str]) -> Iterator[_Doors]:

@@ -12,6 +12,7 @@ import dns.message
 import pytest
 
 from libnetwork_py import Network, NetworkController, Sandbox
+from libnetwork_py.firewall import resolver
 from tests.root.machine import wait_until
 from tests.root.names_lab import dig, processes, upstream
 
@@ -70,6 +71,21 @@ def test_few_open_files(controller: NetworkController, front: Network) -> None:
     assert dig(controller.sandbox("box39"), "box0", "A") == [
         str(controller.sandbox("box0").endpoints()[0].addresses[0])
     ]
+
+
+def test_a_taken_port_is_told(controller: NetworkController, front: Network, client: Sandbox) -> None:
+    """A sandbox where somebody has the service's port is named by `info()` until the port is free and `reconcile` was called."""
+    assert dig(client, "web", "A")
+    late = controller.create_sandbox("late")
+    with late.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("0.0.0.0", resolver.PORT))
+        late.connect(front)
+        controller.create_sandbox("later").connect(front)
+        (warning,) = [each for each in controller.info().warnings if "name service" in each]
+        assert late.key in warning
+    controller.reconcile()
+    assert not [each for each in controller.info().warnings if "name service" in each]
+    assert dig(late, "web", "A") == dig(client, "web", "A")
 
 
 # Hostile clients
