@@ -124,7 +124,7 @@ def _rules(transport: Transport, table: str) -> dict[str, list[bytes]]:
 def _strange(table: Table, shown: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
     """The first rule of each chain that is another than described, where there are as many as described."""
     found = {
-        chain.name: nft_rules.strange(chain.rules, shown[chain.name])
+        chain.name: nft_rules.strange(chain.rules, shown.get(chain.name, ()))
         for chain in table.chains
         if len(chain.rules) == len(shown.get(chain.name, ()))
     }

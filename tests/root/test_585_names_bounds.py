@@ -139,3 +139,15 @@ def _hung_up(sock: socket.socket) -> bool:
         return sock.recv(1) == b""
     except ConnectionResetError:
         return True
+
+
+# A sandbox with names as a host
+
+
+def test_a_sandbox_with_names_as_a_host(client: Sandbox) -> None:
+    """A controller whose host is a sandbox with a name service makes networks there."""
+    with NetworkController.temporary(host=client) as second:
+        inner = second.create_sandbox("inner")
+        inner.connect(second.create_network("back", subnets="10.9.0.0/24"))
+        assert dig(inner, "inner", "A") == ["10.9.0.2"]
+    assert dig(client, "web", "A")
