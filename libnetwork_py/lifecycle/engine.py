@@ -379,6 +379,7 @@ class Engine:
         with deferred(), self._thread_lock(), self._directory():
             self._catch_up()
             self._recover()
+            self.names.write_files([(None, each) for each in self.state.sandboxes.values()])
 
     def _catch_up(self) -> None:
         revision = self.env.store.revision()

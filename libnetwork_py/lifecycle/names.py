@@ -224,6 +224,10 @@ class Names:
         """Let the service and the sandboxes' files follow, now that it is committed."""
         if draft:
             self._say(draft)
+        self.write_files(touched)
+
+    def write_files(self, touched: Iterable[Touched]) -> None:
+        """Have the files of sandboxes say what the records do; of a process that died after its commit they may not."""
         for record in self._naming.sandboxes(touched):
             try:
                 self._files.renew(record, make=self._naming.serves(record))
