@@ -88,7 +88,7 @@ class Capture(Displayed):
         Raises:
             NotSupported: pandas is not installed (the extra ``frames``).
         """
-        kept = list(self.packets)
+        kept = sorted(self.packets, key=lambda each: each.time)  # two processors hand theirs over as it comes
         read = [headers(each.data) for each in kept]
         made = frame(
             {

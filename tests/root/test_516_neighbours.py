@@ -290,7 +290,7 @@ def firewalld(host: str, tmp_path: Path) -> Iterator[Firewalld]:
         "--nofork",
         "--nopid",
         "--log-target=file",
-        "--log-file=/dev/null",
+        f"--log-file={tmp_path / 'log'}",  # it changes the mode of what it logs to
         f"--system-config={settings}",
     ]
     with subprocess.Popen(["dbus-daemon", "--nofork", f"--config-file={config}"], stderr=subprocess.DEVNULL) as bus:

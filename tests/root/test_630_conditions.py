@@ -68,6 +68,20 @@ def lab(host: str) -> Iterator[Lab]:
         link, own = web.connect(front), client.connect(front)
         client.run(["ping", "-c1", "-W5", str(link.addresses[0])], check=True, capture_output=True)
         web.run(["ping", "-c1", "-W5", str(own.addresses[0])], check=True, capture_output=True)
+        for asker, asked in ((web, own), (client, link)):  # what is asked again would be counted with the packets
+            told = [
+                "ip",
+                "neigh",
+                "replace",
+                str(asked.addresses[0]),
+                "lladdr",
+                str(asked.mac),
+                "dev",
+                "eth0",
+                "nud",
+                "permanent",
+            ]
+            asker.run(told, check=True)
         yield Lab(host, controller, web, client, link)
 
 

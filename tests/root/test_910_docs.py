@@ -23,6 +23,7 @@ PAGES = (
     "docs/drivers/overlay.md",
     "docs/others.md",
     "docs/experiments.md",
+    "docs/names.md",
 )
 TESTS = ("docs/testing.md",)
 """Their blocks are tests themselves."""
@@ -38,6 +39,14 @@ front = controller.create_network("front")
 client, server, more = (controller.create_sandbox(name) for name in ("client", "server", "more"))
 a, b, c = (each.connect(front) for each in (client, server, more))
 endpoint = a
+""",
+    "docs/names.md": """
+from libnetwork_py import NetworkController
+
+controller = NetworkController.temporary()
+front = controller.create_network("front")
+web, client = (controller.create_sandbox(name) for name in ("web", "client"))
+client.connect(front)
 """,
 }
 """What a page's blocks take for granted."""
