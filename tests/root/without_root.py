@@ -1,4 +1,6 @@
-"""Which root tests an ordinary user does not run, each with its reason. All others run twice: as root, and by an ordinary user.
+"""Which root tests an ordinary user does not run, each with its reason.
+
+All others run a second time, by an ordinary user, where ``LIBNETWORK_PY_AS_USER=1`` is given to ``make test``.
 
 A key is the beginning of a test's name below ``tests/root/``.
 """
