@@ -201,7 +201,7 @@ def test_nothing_remains(hosts: list[NetworkController], lab: Lab) -> None:
     assert list(machine.NAMESPACES.glob(f"ov-*-{two.info().id[:8]}"))
     web.delete()
     one.network("docker_gwbridge").delete()
-    assert names(lab, 0) == set()
+    machine.wait_until(lambda: names(lab, 0) == set(), "the links of what was dropped to go")
 
 
 SERVER = """
