@@ -110,7 +110,7 @@ class Book:
                     if rest[0] in self.networks:
                         self.networks[rest[0]].drop(rest[1])
                 case "box":
-                    self.boxes[rest[0]] = _box(rest[1])
+                    self.boxes[rest[0]] = box_of(rest[1])
                 case "no-box":
                     self.boxes.pop(rest[0], None)
                 case _:
@@ -230,7 +230,8 @@ def _endpoint(names: Sequence[str], addresses: Sequence[str], ports: Sequence[Se
     )
 
 
-def _box(told: Mapping[str, Any]) -> Box:
+def box_of(told: Mapping[str, Any]) -> Box:
+    """Return the sandbox of a note."""
     aliases = {wire.name_of(name): wire.name_of(other) for name, other in told["aliases"]}
     return Box(
         tuple(told["networks"]),

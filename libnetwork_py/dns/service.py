@@ -86,6 +86,7 @@ class Service:
         self._keeper = keeper
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], object]] = {}
+        self._said = select.poll()
         self._answers = Answers(held.book, ttl)
         self._streams = Streams(self, self._ask_by_stream)
         self._forwarder = Forwarder(self)
@@ -176,24 +177,34 @@ class Service:
     def _datagrams(self, opened: Open) -> Callable[[int], None]:
         """Return the handler of a sandbox's datagrams: the one place where a microsecond counts."""
         receive, send = opened.doors.udp.recvfrom, opened.doors.udp.sendto
-        slow, size, turns = self._answer, wire.UDP_OURS, range(BATCH)
+        slow, size, turns, heed = self._answer, wire.UDP_OURS, range(BATCH), self._heed
 
         def handle(_: int) -> None:
+            asked: list[tuple[bytes, Any]] = []
+            with suppress(OSError):  # no more for now
+                asked.extend(receive(size) for _ in turns)
+            heed()
+            if opened.doors.udp.fileno() < 0:  # by what was heard
+                return
             ready = opened.view.ready.get
-            try:
-                for _ in turns:
-                    packet, client = receive(size)
-                    answer = ready(packet[2:])
-                    if answer is not None:
-                        send(packet[:2] + answer, client)
-                    else:
-                        slow(opened, packet, lambda answer, client=client: _send(send, answer, client))  # type: ignore[misc]
-            except (
-                OSError
-            ):  # no more for now; or a client that is gone, or whom a rule of the sandbox forbids to answer
-                pass
+            for packet, client in asked:
+                answer = ready(packet[2:])
+                if answer is None:
+                    slow(opened, packet, lambda answer, client=client: _send(send, answer, client))  # type: ignore[misc]
+                    continue
+                try:  # costs nothing, which `suppress` does
+                    send(packet[:2] + answer, client)
+                except OSError:  # a client that is gone, or whom a rule of the sandbox forbids to answer
+                    continue
 
         return handle
+
+    def _heed(self) -> None:
+        """Hear what was said before the questions were asked that have been read: whoever was told of a name asks for it at once."""
+        for fd, _ in self._said.poll(0):
+            handler = self._handlers.get(fd)
+            if handler is not None:
+                handler(0)
 
     def _answer(self, opened: Open, packet: bytes, answer: Callable[[bytes], object], *, stream: bool = False) -> bool:
         """Answer, now or later; false: there is nothing to say to that."""
@@ -226,6 +237,7 @@ class Service:
             view.orders[question] = cycle([each[2:] for each in messages])
 
     def _ask_by_stream(self, stream: Stream, packet: bytes) -> bool:
+        self._heed()
         opened = self._open.get(stream.box_id)
         return opened is not None and self._answer(
             opened, packet, lambda answer: self._streams.answer(stream, answer), stream=True
@@ -286,6 +298,7 @@ class Service:
         self.met = True
         self.lines.add(line)
         self.watch(line, select.EPOLLIN, lambda _: self._line_ready(line))
+        self._said.register(line, select.POLLIN)
 
     def _line_ready(self, line: socket.socket) -> None:
         """Take in all that was said, before any question is answered that was asked after it."""
@@ -322,6 +335,7 @@ class Service:
         return {"token": self.held.token}
 
     def _hang_up(self, line: socket.socket) -> None:
+        self._said.unregister(line)
         self.forget(line)
         self.lines.discard(line)
         line.close()

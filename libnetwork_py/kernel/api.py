@@ -18,6 +18,7 @@ from typing import Protocol as Contract
 from attrs import frozen
 
 from ..desired import Change, Word
+from ..errors import LibnetworkError
 from ..facts import Facts, FilterFacts, LinkStatistics
 from ..types import IPAddress, PortBinding, Protocol
 
@@ -187,6 +188,16 @@ class Kernel(Contract):
 
     def sockets(self, namespace: str, family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
         """Open ``count`` sockets of one kind inside ``namespace``, or none."""
+        ...
+
+    def sockets_in_each(
+        self, wanted: Sequence[tuple[str, Sequence[tuple[int, int, int]]]]
+    ) -> Callable[[], list[list[socket.socket] | LibnetworkError]]:
+        """Begin to open sockets (family, type, protocol) in one namespace after the other; the caller goes on.
+
+        Returns:
+            What gives them, called once: for each namespace all of them, or the error.
+        """
         ...
 
     def socket(self, namespace: str, family: int, kind: int, protocol: int = 0) -> socket.socket:

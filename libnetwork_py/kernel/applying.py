@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from ..desired import (
+    HOST,
     Bridge,
     Change,
     Description,
@@ -92,8 +94,10 @@ class Application:
         first, later = _in_turn(self._altered, coming)
         self._alter(first)
         self._write_over()
-        maker.make(coming, over=self._replaced)
+        tables = _tables(filter_comes, filter_goes)
+        maker.make(coming, over=self._replaced, tables=tables)
         self._alter(later)
+        filter_comes = [word for word in filter_comes if word.namespace not in tables] if tables else filter_comes
         if filter_comes:  # after the links: a published port opens when the endpoint is there
             self._load(maker, filter_comes, filter_goes)
         if relays_come:
@@ -379,6 +383,16 @@ def _places(word: Word) -> tuple[str, ...]:
 
 def _filter(words: Iterable[Word]) -> list[Table | Element]:
     return [word for word in words if isinstance(word, Table | Element)]
+
+
+def _tables(comes: Iterable[Table | Element], goes: Iterable[Table | Element]) -> dict[str, list[Table | Element]]:
+    """What comes into the packet filters of sandboxes in which nothing of it goes, by their paths."""
+    found: dict[str, list[Table | Element]] = defaultdict(list)
+    leaving = {HOST, *(word.namespace for word in goes)}
+    for word in comes:
+        if word.namespace not in leaving:
+            found[word.namespace].append(word)
+    return found
 
 
 def _relays(words: Iterable[Word]) -> list[Relay]:

@@ -37,7 +37,7 @@ from .namespaces import (
     open_any_namespace,
     open_namespace,
 )
-from .opener import Opener, RootOpener
+from .opener import Opener, RootOpener, SocketKind
 from .reaper import Reaper
 from .relays import FindGuard, Relays
 from .stack import NETLINK_NETFILTER, Sockets
@@ -267,6 +267,12 @@ class LinuxKernel:
     def sockets(self, namespace: str, family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
         """Open several sockets inside; see `Kernel.sockets`."""
         return self.opener.sockets(namespace, family, kind, protocol, count)
+
+    def sockets_in_each(
+        self, wanted: Sequence[tuple[str, Sequence[SocketKind]]]
+    ) -> Callable[[], list[list[socket.socket] | LibnetworkError]]:
+        """Begin to open sockets in several namespaces; see `Kernel.sockets_in_each`."""
+        return self.opener.sockets_in_each(wanted)
 
     def socket(self, namespace: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """Open a socket inside; see `Kernel.socket`."""

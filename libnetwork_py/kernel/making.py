@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,6 +21,7 @@ from ..desired import (
     HOST,
     Address,
     Bridge,
+    Element,
     Forwarding,
     Key,
     Link,
@@ -30,6 +31,7 @@ from ..desired import (
     Qdisc,
     Route,
     Sysctl,
+    Table,
     Veth,
     Vxlan,
     Word,
@@ -49,17 +51,25 @@ Inner: TypeAlias = Sysctl | Address | Route | Neighbour | Forwarding | Qdisc
 
 
 class Maker(Effort):
-    """Makes words of every kind but the packet filter's. Use once."""
+    """Makes words of every kind, but of the packet filter's only those that it is told. Use once."""
 
-    def make(self, words: Iterable[Word], *, replace: bool = False, over: Container[Key] = ()) -> None:
+    def make(
+        self,
+        words: Iterable[Word],
+        *,
+        replace: bool = False,
+        over: Container[Key] = (),
+        tables: Mapping[str, Sequence[Table | Element]] | None = None,
+    ) -> None:
         """Make words.
 
         Args:
             words: What to make.
             replace: A route takes the place of one to the same destination, an entry that of one for the same address.
             over: Keys of the entries that do so in any case.
+            tables: What is to come into the packet filters of sandboxes, by their paths, while their sockets are open.
         """
-        self._replace, self._over = replace, over
+        self._replace, self._over, self._tables = replace, over, tables or {}
         ordered = sorted(words, key=phase)
         self._sort(ordered)
         try:
@@ -132,7 +142,7 @@ class Maker(Effort):
                     self._links_to_come.update({word.namespace})
                 case _:
                     pass
-        places = (self._new, self._bridges, self._links_to_come, self._inner)
+        places = (self._new, self._bridges, self._links_to_come, self._inner, self._tables)
         self._waiting: dict[str, None] = dict.fromkeys(path for place in places for path in place)
         self._made: set[str] = set()
         self._broken: set[str] = set()
@@ -152,7 +162,8 @@ class Maker(Effort):
             self._made.add(path)
             settings = self._own.get(path, [])
             self.begin([word])
-            if not self.attempt([word], lambda: stack.make([(each.path, each.value) for each in settings])):
+            values, filtered = [(each.path, each.value) for each in settings], path in self._tables
+            if not self.attempt([word], lambda: stack.make(values, filter=filtered)):
                 self._broken.add(path)
             else:
                 made: list[Word] = [word, *settings]
@@ -222,7 +233,9 @@ class Maker(Effort):
     def _make_veth(self, word: Veth, outer: Stack, inner: Stack) -> None:
         master = self.index(outer, word, word.master) if word.master else 0
         message = messages.veth(word, master, inner.fd)
-        inner.anticipate()  # only now: the other thread and this one would wait for each other's use of the interpreter
+        inner.anticipate(
+            filter=inner.path in self._tables
+        )  # only now: the other thread and this one would wait for each other's use of the interpreter
         if not self._send(outer, [(word, message)]):
             return  # the name may be somebody else's link: no second message to it
         self._to_raise[inner.path].append((word, word.peer_name))
@@ -256,6 +269,10 @@ class Maker(Effort):
             steps = self._steps(stack, inner)
             if steps:
                 self.attempt([word for word, _ in steps], lambda: self._send(stack, steps))
+            table = self._tables.get(path)
+            if table and self.attempt(table, lambda: self.load(path, table, ())):
+                for word in table:
+                    self.done(word)
         stack.close()
 
     def _steps(self, stack: Stack, inner: list[Inner]) -> list[Step]:

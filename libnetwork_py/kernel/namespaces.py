@@ -90,14 +90,14 @@ def open_here() -> int:
     return _open(HERE.encode(), os.O_RDONLY | os.O_CLOEXEC)
 
 
-def netlink_here() -> socket.socket:
-    """Return an rtnetlink socket in the calling thread's namespace.
+def netlink_here(protocol: int = 0) -> socket.socket:
+    """Return a netlink socket in the calling thread's namespace, rtnetlink's by default.
 
     Raises:
         OSError: as socket(2).
     """
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0, _socket(socket.AF_NETLINK, kind, 0))
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol, _socket(socket.AF_NETLINK, kind, protocol))
 
 
 def bind(fd: int, path: str) -> None:

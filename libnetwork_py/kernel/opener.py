@@ -13,14 +13,14 @@ import functools
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from attrs import frozen
 
 from ..desired import HOST
-from ..errors import Conflict
+from ..errors import Conflict, LibnetworkError
 from . import transport
 from .namespaces import (
     HERE,
@@ -43,26 +43,41 @@ from .workers import Job, Worker, Workers
 
 T = TypeVar("T")
 
+_NETFILTER = 12
+"""Netlink protocol of the packet filter."""
+
+
+Socket: TypeAlias = socket.socket
+SocketKind: TypeAlias = tuple[int, int, int]
+"""Family, type and protocol of a socket."""
+
 
 @frozen
 class Made:
-    """A namespace just made: a descriptor of it and an rtnetlink socket inside. Both keep it alive: close them."""
+    """A namespace just made: a descriptor of it, rtnetlink's socket inside, the packet filter's too if asked for. Close them."""
 
     fd: int
     socket: socket.socket
+    filter: Socket | None = None
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of it: they keep it alive."""
         self.socket.close()
+        if self.filter is not None:
+            self.filter.close()
         os.close(self.fd)
+
+
+_Wanted: TypeAlias = tuple[Sequence[tuple[str, str]], bool]
+"""Settings of a namespace, and whether the packet filter's socket is needed too."""
 
 
 @frozen
 class _Begun:
-    """A namespace in the making: by which process, with which settings."""
+    """A namespace in the making: by which process, with which settings and sockets."""
 
     pid: int
-    sysctls: Sequence[tuple[str, str]]
+    wanted: _Wanted
     job: Job[Made]
 
     def drop(self) -> None:
@@ -89,8 +104,10 @@ class Opener(Protocol):
         """Return the path by which every other program has the namespace: the caller's ``/run`` may not be where its name is."""
         ...
 
-    def make(self, path: str, sysctls: Sequence[tuple[str, str]] = ()) -> Made:
+    def make(self, path: str, sysctls: Sequence[tuple[str, str]] = (), *, filter: bool = False) -> Made:  # noqa: A002
         """Make a namespace bound at ``path``, write ``sysctls`` (path below ``/proc/sys/net``, value) inside.
+
+        ``filter``: the packet filter's socket will be needed, too.
 
         Raises:
             Conflict: ``path`` exists.
@@ -117,8 +134,14 @@ class Opener(Protocol):
         """Open ``count`` sockets of one kind inside, or none: entering a namespace takes longer than opening ten."""
         ...
 
-    def socket_soon(self, path: str, family: int, kind: int, protocol: int = 0) -> Callable[[], socket.socket]:
-        """Begin to open a socket inside; the caller goes on, and gets it by calling what is returned, once."""
+    def sockets_in_each(
+        self, wanted: Sequence[tuple[str, Sequence[SocketKind]]]
+    ) -> Callable[[], list[list[socket.socket] | LibnetworkError]]:
+        """Begin to open sockets in one namespace after the other; see `Kernel.sockets_in_each`."""
+        ...
+
+    def sockets_soon(self, path: str, kinds: Sequence[SocketKind]) -> Callable[[], list[socket.socket]]:
+        """Begin to open sockets inside; the caller goes on, and gets them, or none, by calling what is returned, once."""
         ...
 
     def socket(self, path: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
@@ -182,7 +205,7 @@ class RootOpener:
         self._workers = Workers(open_namespace(HERE if host is None else host))
         self._prepared: set[str] = set()
         self._begun: list[_Begun] = []
-        self._usual: Sequence[tuple[str, str]] = ()
+        self._usual: _Wanted = ((), False)
         try:
             self._inside(HOST, os.getpid)
         except BaseException:
@@ -204,7 +227,7 @@ class RootOpener:
 
     # namespaces
 
-    def make(self, path: str, sysctls: Sequence[tuple[str, str]] = ()) -> Made:
+    def make(self, path: str, sysctls: Sequence[tuple[str, str]] = (), *, filter: bool = False) -> Made:  # noqa: A002
         """Make a namespace; see `Opener.make`."""
         directory = path.rpartition("/")[0]
         self.prepare(directory)
@@ -218,18 +241,18 @@ class RootOpener:
         except OSError as error:
             raise failed(error, f"make namespace {path}") from error
         try:
-            return self._named(path, sysctls)
+            return self._named(path, (sysctls, filter))
         except BaseException:
             unbind(path)
             raise
 
-    def _named(self, path: str, sysctls: Sequence[tuple[str, str]]) -> Made:
+    def _named(self, path: str, wanted: _Wanted) -> Made:
         """Name a namespace: the one that was begun, if it is as wanted, else one made now."""
         begun = self._begun.pop() if self._begun else None
-        if begun is None or begun.sysctls != sysctls or begun.pid != os.getpid():
+        if begun is None or begun.wanted != wanted or begun.pid != os.getpid():
             if begun is not None:
                 begun.drop()
-            begun = self._begin(sysctls)
+            begun = self._begin(wanted)
         try:
             made = begun.job.result()
             bind(made.fd, path)
@@ -238,11 +261,11 @@ class RootOpener:
             if isinstance(error, OSError):
                 raise failed(error, f"make namespace {path}") from error
             raise
-        self._usual = sysctls
+        self._usual = wanted
         return made
 
-    def _begin(self, sysctls: Sequence[tuple[str, str]]) -> _Begun:
-        return _Begun(os.getpid(), sysctls, self._workers.begin(lambda worker: _make(worker, sysctls)))
+    def _begin(self, wanted: _Wanted) -> _Begun:
+        return _Begun(os.getpid(), wanted, self._workers.begin(lambda worker: _make(worker, wanted)))
 
     def foresee(self) -> None:
         """Begin to make a namespace; see `Opener.foresee`. It has no name yet: if this process dies it is gone."""
@@ -278,15 +301,21 @@ class RootOpener:
 
     # inside them
 
-    def socket_soon(self, path: str, family: int, kind: int, protocol: int = 0) -> Callable[[], socket.socket]:
-        """Begin to open a socket inside; see `Opener.socket_soon`."""
-        job = self._workers.begin(lambda worker: _enter(worker, path, lambda: socket.socket(family, kind, protocol)))
+    def sockets_soon(self, path: str, kinds: Sequence[SocketKind]) -> Callable[[], list[socket.socket]]:
+        """Begin to open sockets inside; see `Opener.sockets_soon`."""
+        job = self._workers.begin(lambda worker: _enter(worker, path, lambda: _open(kinds)))
         return functools.partial(_opened, job, path)
+
+    def sockets_in_each(
+        self, wanted: Sequence[tuple[str, Sequence[SocketKind]]]
+    ) -> Callable[[], list[list[socket.socket] | LibnetworkError]]:
+        """Begin to open sockets in several namespaces, on one journey; see `Opener.sockets_in_each`."""
+        return self._workers.begin(lambda worker: _tour(worker, wanted)).result
 
     def sockets(self, path: str, family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
         """Open several sockets inside; see `Opener.sockets`."""
         try:
-            return self._inside(path, lambda: _open(family, kind, protocol, count))
+            return self._inside(path, lambda: _open([(family, kind, protocol)] * count))
         except OSError as error:
             raise failed(error, f"open a socket in {path or 'the host namespace'}") from error
 
@@ -350,18 +379,48 @@ def _enter(worker: Worker, path: str, function: Callable[[], T]) -> T:
         worker.go_home()
 
 
-def _opened(job: Job[socket.socket], path: str) -> socket.socket:
+def _tour(
+    worker: Worker, wanted: Sequence[tuple[str, Sequence[SocketKind]]]
+) -> list[list[socket.socket] | LibnetworkError]:
+    """Open sockets in one namespace after the other and come home."""
+    found: list[list[socket.socket] | LibnetworkError] = []
+    try:
+        for path, kinds in wanted:
+            try:
+                _go_into(worker, path)
+                found.append(_open(kinds))
+            except LibnetworkError as error:
+                found.append(error)
+            except OSError as error:
+                found.append(failed(error, f"open a socket in {path or 'the host namespace'}"))
+    finally:
+        worker.go_home()
+    return found
+
+
+def _go_into(worker: Worker, path: str) -> None:
+    if path == HOST:
+        worker.go_home()
+        return
+    fd = open_namespace(path)
+    try:
+        enter(fd)
+    finally:
+        os.close(fd)
+
+
+def _opened(job: Job[list[socket.socket]], path: str) -> list[socket.socket]:
     try:
         return job.result()
     except OSError as error:
         raise failed(error, f"open a socket in {path or 'the host namespace'}") from error
 
 
-def _open(family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
+def _open(kinds: Iterable[SocketKind]) -> list[socket.socket]:
     opened: list[socket.socket] = []
     try:
-        for _ in range(count):
-            opened.append(socket.socket(family, kind, protocol))  # noqa: PERF401 (those opened must be closed on failure)
+        for kind in kinds:
+            opened.append(socket.socket(*kind))  # noqa: PERF401 (those opened must be closed on failure)
     except BaseException:
         for each in opened:
             each.close()
@@ -369,15 +428,15 @@ def _open(family: int, kind: int, protocol: int, count: int) -> list[socket.sock
     return opened
 
 
-def _make(worker: Worker, sysctls: Sequence[tuple[str, str]]) -> Made:
+def _make(worker: Worker, wanted: _Wanted) -> Made:
     """Make a namespace without a name around the worker and come home."""
     fd = -1
     try:
         enter_new()
         try:
-            write_sysctls(sysctls, lasting=False)
+            write_sysctls(wanted[0], lasting=False)
             fd = open_here()
-            return Made(fd, netlink_here())
+            return Made(fd, netlink_here(), netlink_here(_NETFILTER) if wanted[1] else None)
         finally:
             worker.go_home()
     except OSError:

@@ -236,7 +236,8 @@ class Relays:
         if word.host_ip == CALLER:
             return socket.socket(socket.AF_INET6, *_KINDS[word.protocol])
         # not the library's own worker: it may be waiting for whoever asks
-        return self._opener.socket_soon(HOST, socket.AF_INET6, *_KINDS[word.protocol])()
+        (opened,) = self._opener.sockets_soon(HOST, [(socket.AF_INET6, *_KINDS[word.protocol])])()
+        return opened
 
     # what is said
 

@@ -13,6 +13,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TypeAlias
 
 from ..desired import HOST, Element, Sysctl, Table, Word
@@ -27,6 +28,7 @@ Step: TypeAlias = tuple[Word, bytes | bytearray]
 
 NETLINK_NETFILTER = 12
 _NETLINK = (socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC)
+_BOTH = (*_NETLINK, socket.NETLINK_ROUTE), (*_NETLINK, NETLINK_NETFILTER)
 
 
 class Sockets:
@@ -51,10 +53,10 @@ class Sockets:
         """A new socket in a namespace, for the caller to close."""
         return Transport(self.opener.socket(path, *_NETLINK, protocol), roomy=path == HOST).strict()
 
-    def inside_soon(self, path: str) -> Callable[[], Transport]:
-        """Begin to open such a socket; the caller goes on, and gets it by calling what is returned, once."""
-        opened = self.opener.socket_soon(path, *_NETLINK)
-        return lambda: Transport(opened())
+    def inside_soon(self, path: str, *, filter: bool) -> Callable[[], list[Transport]]:  # noqa: A002 (the packet filter)
+        """Begin to open rtnetlink's socket, and the packet filter's; the caller goes on, and calls what is returned, once."""
+        opened = self.opener.sockets_soon(path, _BOTH if filter else _BOTH[:1])
+        return lambda: [Transport(each) for each in opened()]
 
     def close(self) -> None:
         """Close them."""
@@ -70,30 +72,46 @@ class Stack:
         self.path = path
         self._sockets = sockets
         self._transport: Transport | None = None
-        self._soon: Callable[[], Transport] | None = None
+        self._filter: Transport | None = None
+        self._soon: Callable[[], list[Transport]] | None = None
         self._fd = -1
         self._indices: dict[str, int] = {}
 
-    def make(self, sysctls: Sequence[tuple[str, str]]) -> None:
-        """Make the namespace and stay connected to it."""
-        made = self._sockets.opener.make(self.path, sysctls)
+    def make(self, sysctls: Sequence[tuple[str, str]], *, filter: bool = False) -> None:  # noqa: A002 (the packet filter)
+        """Make the namespace and stay connected to it; ``filter``: to its packet filter too."""
+        made = self._sockets.opener.make(self.path, sysctls, filter=filter)
         self._fd, self._transport = made.fd, Transport(made.socket)
+        if made.filter is not None:
+            self._filter = Transport(made.filter)
 
-    def anticipate(self) -> None:
-        """Begin to open the socket inside: another thread does so while this one makes the link (60 µs less to wait)."""
+    def anticipate(self, *, filter: bool = False) -> None:  # noqa: A002 (the packet filter)
+        """Begin to open the sockets inside: another thread does so while this one makes the link (60 µs less to wait)."""
         if self._transport is None and self._soon is None and self.path != HOST:
-            self._soon = self._sockets.inside_soon(self.path)
+            self._soon = self._sockets.inside_soon(self.path, filter=filter)
+
+    def _arrive(self) -> None:
+        soon, self._soon = self._soon, None
+        if soon is not None:
+            self._transport, *filters = soon()
+            self._filter = filters[0] if filters else self._filter
 
     @property
     def transport(self) -> Transport:
         """The rtnetlink socket inside."""
         if self._transport is None:
-            soon, self._soon = self._soon, None
-            if soon is not None:
-                self._transport = soon()
-            else:
-                self._transport = self._sockets.host() if self.path == HOST else self._sockets.inside(self.path)
+            self._arrive()
+        if self._transport is None:
+            self._transport = self._sockets.host() if self.path == HOST else self._sockets.inside(self.path)
         return self._transport
+
+    @property
+    def filter(self) -> Transport:
+        """The packet filter's socket inside."""
+        self._arrive()
+        if self._filter is None:
+            host = self.path == HOST
+            self._filter = (self._sockets.host if host else partial(self._sockets.inside, self.path))(NETLINK_NETFILTER)
+        return self._filter
 
     @property
     def fd(self) -> int:
@@ -122,12 +140,14 @@ class Stack:
         soon, self._soon = self._soon, None
         if soon is not None:  # an error came before it was needed
             with suppress(LibnetworkError):
-                soon().close()
-        if self._transport is not None and self.path != HOST:
-            self._transport.close()
+                for each in soon():
+                    each.close()
+        for transport in (self._transport, self._filter):
+            if transport is not None and self.path != HOST:
+                transport.close()
         if self._fd >= 0:
             os.close(self._fd)
-        self._transport, self._fd = None, -1
+        self._transport, self._filter, self._fd = None, None, -1
         self._indices.clear()
 
 
@@ -215,10 +235,10 @@ class Effort:
         from . import nft  # noqa: PLC0415 (imports pyroute2)
 
         self.begin([*make, *remove])
-        host = path == HOST
-        transport = self.sockets.host(NETLINK_NETFILTER) if host else self.sockets.inside(path, NETLINK_NETFILTER)
+        known = self._stacks.get(path)
+        stack = known or Stack(path, self.sockets)
         try:
-            nft.load(transport, make, remove)
+            nft.load(stack.filter, make, remove)
         finally:
-            if not host:
-                transport.close()
+            if stack is not known:
+                stack.close()

@@ -16,17 +16,18 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from ..desired import HOST
-from ..errors import Conflict, NotFound, NotSupported, Unavailable
+from ..errors import Conflict, LibnetworkError, NotFound, NotSupported, Unavailable
 from . import dialogue, joining, transport, visiting
 from .dialogue import Answer
 from .namespaces import RUN_DIRECTORY, open_namespace
-from .opener import Made
+from .opener import Made, SocketKind
 from .transport import Refusal, failed, refused
 from .workers import Job, Workers
 
@@ -98,8 +99,8 @@ class UserOpener:
 
     # namespaces
 
-    def make(self, path: str, sysctls: Sequence[tuple[str, str]] = ()) -> Made:
-        """Make a namespace; see `Opener.make`."""
+    def make(self, path: str, sysctls: Sequence[tuple[str, str]] = (), *, filter: bool = False) -> Made:  # noqa: A002
+        """Make a namespace; see `Opener.make`. The packet filter's socket is opened when it is needed."""
         transport.checkpoint("make namespace")
         begun = self._begun.pop() if self._begun else None
         try:
@@ -154,16 +155,17 @@ class UserOpener:
 
     # inside them
 
-    def socket_soon(self, path: str, family: int, kind: int, protocol: int = 0) -> Callable[[], socket.socket]:
-        """Begin to open a socket inside; see `Opener.socket_soon`."""
-        pending = self._begin(path, "sockets", int(family), int(kind), protocol, 1)
-        doing = _opening(path)
+    def sockets_soon(self, path: str, kinds: Sequence[SocketKind]) -> Callable[[], list[socket.socket]]:
+        """Begin to open sockets inside; see `Opener.sockets_soon`."""
+        groups = [(kind, len(list(some))) for kind, some in groupby(kinds)]
+        pending = [(kind, self._begin(path, "sockets", *map(int, kind), count)) for kind, count in groups]
+        return lambda: _all_opened(pending, _opening(path))
 
-        def finish() -> socket.socket:
-            _, (fd,) = _checked(pending, doing)
-            return socket.socket(family, kind, protocol, fd)
-
-        return finish
+    def sockets_in_each(
+        self, wanted: Sequence[tuple[str, Sequence[SocketKind]]]
+    ) -> Callable[[], list[list[socket.socket] | LibnetworkError]]:
+        """Open sockets in several namespaces, when they are wanted; see `Opener.sockets_in_each`."""
+        return lambda: [_opened_or_not(partial(self.sockets_soon, path, kinds)) for path, kinds in wanted]
 
     def sockets(self, path: str, family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
         """Open several sockets inside; see `Opener.sockets`."""
@@ -304,6 +306,29 @@ def _refused(error: OSError, settings: Sequence[tuple[str, str]], doing: str) ->
         return failed(error, doing)
     name, value = settings[error.filename]
     return refused(Refusal(error.filename, error.errno or 0, ""), f"set net/{name} to {value!r}")
+
+
+def _all_opened(pending: Iterable[tuple[SocketKind, Callable[[], Answer]]], doing: str) -> list[socket.socket]:
+    """Collect every answer, also after one that says no, and close what is not given back."""
+    opened: list[socket.socket] = []
+    problem: LibnetworkError | None = None
+    for kind, answer in pending:
+        try:
+            opened += [socket.socket(*kind, fd) for fd in _checked(answer, doing)[1]]
+        except LibnetworkError as error:
+            problem = problem or error
+    if problem is None:
+        return opened
+    for each in opened:
+        each.close()
+    raise problem
+
+
+def _opened_or_not(begin: Callable[[], Callable[[], list[socket.socket]]]) -> list[socket.socket] | LibnetworkError:
+    try:
+        return begin()()
+    except LibnetworkError as error:
+        return error
 
 
 def _opening(path: str) -> str:

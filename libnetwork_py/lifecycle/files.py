@@ -67,13 +67,14 @@ class Files:
             record: The sandbox.
             make: Write also those that are not there.
         """
-        folder = self._folder(record)
-        if make:
-            folder.mkdir(parents=True, exist_ok=True)
-        elif not folder.is_dir():
+        folder = str(self._folder(record))
+        made = make and _made(folder)
+        if not make and not os.path.isdir(folder):  # noqa: PTH112 (with every operation)
             return
         for name, text in zip(NAMES, self._contents(record), strict=True):
-            self._renew(f"{folder}/{name}", text, make=make)
+            path, wanted = f"{folder}/{name}", text.encode()
+            if not made or not self._create(path, wanted):
+                self._renew(path, wanted, make=make)
 
     def left(self, record: Record | None) -> bool:
         """Return whether a record has files."""
@@ -94,7 +95,20 @@ class Files:
     def _folder(self, record: SandboxRecord) -> Path:
         return self._directory / (Path(record.key).name if record.owned else f"sandbox-{record.id[:12]}")
 
-    def _renew(self, path: str, text: str, *, make: bool) -> None:
+    def _create(self, path: str, wanted: bytes) -> bool:
+        """Write a file that is not there yet."""
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        except FileExistsError:
+            return False
+        try:
+            os.write(fd, wanted)
+            self._mark(fd, path, wanted)
+        finally:
+            os.close(fd)
+        return True
+
+    def _renew(self, path: str, wanted: bytes, *, make: bool) -> None:
         """Write in place, not beside and over it: programs that run see the file that they started with."""
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
@@ -102,7 +116,7 @@ class Files:
         except OSError:  # not there; or a link or worse that somebody put in its place
             return
         with open(fd, "r+b") as file:  # noqa: PTH123 (a descriptor)
-            found, wanted = file.read(), text.encode()
+            found = file.read()
             if found == wanted and found:
                 self._mark(fd, path, wanted)
             elif not found or self._is_ours(fd, path, found):
@@ -125,6 +139,17 @@ class Files:
         self._written[path] = _digest(text)
         with suppress(OSError):  # not every file system has them
             os.setxattr(fd, ATTRIBUTE, self._written[path].encode())
+
+
+def _made(folder: str) -> bool:
+    """Make a folder if it is not there; return whether it was made."""
+    try:
+        os.mkdir(folder)  # noqa: PTH102 (with every first join)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+    return True
 
 
 def _digest(text: bytes) -> str:

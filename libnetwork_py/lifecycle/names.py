@@ -1,13 +1,15 @@
 """Keeps the name service in step with the records.
 
 Division of labour: `naming` says what records mean; `Names` holds it in a book of its own, out of which the caller is answered, and
-tells the service's process what changed. That process is told which state of the records it has, by a token that is committed with
-them: whoever finds it with another one, or without a sandbox's sockets, tells it everything.
+tells the service's process what changed; `doors` opens the sockets that it gets. That process is told which state of the records it
+has, by a token that is committed with them: whoever finds it with another one, or without a sandbox's sockets, tells it everything.
 
-What goes is told before the kernel is changed, and what comes after the commit: a name never leads to what is not there. The names are
-nobody's precondition: a service that cannot be reached is a warning, and is tried again with the next operation.
+What goes is told before the kernel is changed, and what comes after the commit: a name never leads to what is not there. Nobody waits
+for the process to have heard it: it hears everything that was said before it answers a question that was asked after that. Only
+where another controller may have told it something meanwhile, its answer is waited for; else that is read before the next thing is said.
+The names are nobody's precondition: a service that cannot be reached is a warning, and is tried again with the next operation.
 
-May import: lifecycle.naming, lifecycle.state, kernel.api, store.api, dns, errors.
+May import: lifecycle.doors, lifecycle.naming, lifecycle.state, kernel.api, store.api, dns, errors.
 """
 
 from __future__ import annotations
@@ -21,17 +23,17 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from .. import dns
-from ..dns.book import Book, Box, Note
+from ..dns.book import Book, Note, box_of
 from ..dns.holdings import DESCRIPTORS_MAX
 from ..dns.wire import address_of, name_of
 from ..errors import LibnetworkError, Unavailable
-from ..firewall import resolver
 from ..kernel.api import Companion, Kernel, Line
 from ..store.api import Write
 from ..types import IPAddress, parse_address
+from .doors import MOST, Doors, Opened, is_asked_inside, place
 from .files import Files
 from .journal import Touched
 from .naming import Naming
@@ -45,11 +47,8 @@ KEY = "names"
 PACKAGE = Path(dns.__file__).parent
 _CHUNK = 400
 """Notes in one message: some 100 bytes each."""
-_BACKLOG = 128
-_ROOM = 1 << 20
-"""Bytes of questions that wait in a sandbox's socket."""
-_WAYS = ((socket.SOCK_DGRAM, 4), (socket.SOCK_STREAM, 2))
-"""Sockets inside a sandbox whose own servers are asked from there."""
+_FEW = 8
+"""Notes of a change that is so small that its sockets are opened while the kernel is busy with it."""
 
 
 @frozen
@@ -69,20 +68,7 @@ class Draft:
         return [Write(KEY, self.token.encode())] if self else []
 
 
-@define
-class _Doors:
-    """A sandbox's new sockets, for the service."""
-
-    box_id: str
-    place: int
-    sockets: list[socket.socket] = field(factory=list)
-
-    def close(self) -> None:
-        for each in self.sockets:
-            each.close()
-
-
-_Opener: TypeAlias = Callable[[Iterable[str]], Iterable[_Doors]]
+_Opener: TypeAlias = Callable[[Iterable[str]], Iterable[Opened]]
 _Message: TypeAlias = tuple[dict[str, Any], list[socket.socket]]
 
 
@@ -100,7 +86,7 @@ class _Told:
     def messages(self, open_doors: _Opener, open_ways: _Opener) -> Generator[_Message, None, None]:
         """Cut it into messages, with their sockets: those of one message are open at a time, as a program may have few open files."""
         head = {"whole": True} if self.whole else {"base": self.base}
-        each_time = DESCRIPTORS_MAX // (2 + sum(count for _, count in _WAYS)) // 2
+        each_time = DESCRIPTORS_MAX // MOST // 2
         parts = range(max(-(-len(each) // size) for each, size in self._sizes(each_time)) or 1)
         for number in parts:
             notes, with_doors, with_ways = (
@@ -150,20 +136,20 @@ class Names:
         self.warning = ""
         self._naming = naming
         self._files = files
-        self._kernel = kernel
         self._companion = summons(self._died) if summons else None
         self._still = still
-        self._without: dict[str, str] = {}
+        self._doors = Doors(kernel)
         self._told = ""
         self._started = False
         self._starts = 0
         self._withdrawn = False
         self._owed: tuple[Line | None, int] = (None, 0)
+        self._sure = False
 
     @property
     def warnings(self) -> list[str]:
         """What is wrong now: with the service, and with single sandboxes."""
-        without = [self._without[each] for each in tuple(self._without) if each in self.book.boxes]
+        without = [why for box_id, why in self._doors.without.copy().items() if box_id in self.book.boxes]
         return [self.warning, *without] if self.warning else without
 
     # Asking
@@ -203,7 +189,10 @@ class Names:
         self.book.take((*gone, *come))
 
     def withdraw(self, draft: Draft) -> None:
-        """Say what goes, before it does."""
+        """Say what goes, before it does; begin to open the sockets of a sandbox that is to be served from now on."""
+        if self._serving and len(draft.come) <= _FEW:
+            new = [box_of(note[2]) for note in draft.come if note[0] == "box" and note[1] not in self.book.boxes]
+            self._doors.begin(new)
         if draft.gone and self._serving:
             self._withdrawn = True
             self.book.take(draft.gone)
@@ -211,6 +200,7 @@ class Names:
 
     def restore(self, records: Iterable[Record]) -> None:
         """Say that it stays after all; ``records``: all there are."""
+        self._doors.forgo()
         if self._withdrawn:
             self._withdrawn = False
             self.learn([(None, each) for each in records])
@@ -219,6 +209,7 @@ class Names:
     def follow(self, token: str) -> None:
         """Take note of the token of another process: it has told the service."""
         self.token = self._told = token
+        self._sure = False
 
     def commit(self, draft: Draft, touched: Iterable[Touched]) -> None:
         """Let the service and the sandboxes' files follow, now that it is committed."""
@@ -246,7 +237,7 @@ class Names:
             ways = [
                 each
                 for each, box in boxes.items()
-                if each in before and _is_asked_inside(box) > _is_asked_inside(before[each])
+                if each in before and is_asked_inside(box) > is_asked_inside(before[each])
             ]
             self._tell(draft.come, [each for each in boxes if each not in before], ways, draft.token)
 
@@ -310,7 +301,7 @@ class Names:
             return
         known = self._ask(line)
         places: Mapping[str, int] = known["doors"]
-        wanting = [each for each, box in self.book.boxes.items() if places.get(each, -1) != _place(box.where)]
+        wanting = [each for each, box in self.book.boxes.items() if places.get(each, -1) != place(box.where)]
         if not wanting and known["token"] == token and places.keys() == self.book.boxes.keys():
             self._told = token
             return
@@ -330,13 +321,13 @@ class Names:
             line = self._companion.reach() if self.book.boxes else self._companion.find()
             if line is None:
                 return
-            if self._companion.starts != self._starts:
+            if self._companion.starts != self._starts or self._has_refused(line):
                 self._renew(line, token)
                 return
             told = _Told(notes, token, doors, ways, base=self._told)
-            if self._send(line, told).get("stale"):
+            if self._send(line, told, wait=not self._sure).get("stale"):
                 self._renew(line, token)
-            self.warning = ""
+            self._sure, self.warning = True, ""
         except (OSError, ValueError, LibnetworkError) as error:
             self._failed(error)
             self.renew(token)
@@ -344,16 +335,16 @@ class Names:
     def _failed(self, error: Exception) -> None:
         assert self._companion is not None
         self.warning = f"the name service cannot be reached: {error}"
-        self._told = ""
+        self._told, self._sure = "", False
         if not isinstance(error, LibnetworkError):
             self._companion.lost()
 
     def _send(self, line: Line, told: _Told, *, wait: bool = True) -> dict[str, Any]:
         """Send a change in as many messages as it takes, and return the answer to the last."""
-        with closing(told.messages(self._open_doors, self._open_ways)) as messages:
+        with closing(told.messages(self._opened, self._opened_ways)) as messages:
             for message, sockets in messages:
                 line.say(json.dumps(message).encode(), [each.fileno() for each in sockets])
-        if not wait or self._is_starting(line):
+        if not wait or self._is_busy(line):
             self._owed = line, self._owed[1] + 1 if self._owed[0] is line else 1
             self._told = told.token
             return {}
@@ -362,10 +353,22 @@ class Names:
             self._told = told.token
         return answer
 
-    def _is_starting(self, line: Line) -> bool:
-        """Whether it has not yet answered what it was told when it was started: it takes in all of it before it answers anybody."""
-        owing, _ = self._owed
-        return owing is line and not line.heard()
+    def _is_busy(self, line: Line) -> bool:
+        """Whether it has not yet answered what it was told before: it takes in all of it before it answers anybody."""
+        owing, count = self._owed
+        return owing is line and bool(count) and not line.heard()
+
+    def _has_refused(self, line: Line) -> bool:
+        """Read what it has answered by now to what nobody waited for: whether it had another state than we thought."""
+        owing, count = self._owed
+        if owing is not line:
+            return False
+        refused = False
+        while count and line.heard():
+            refused |= bool(json.loads(line.hear()).get("stale"))
+            count -= 1
+        self._owed = line, count
+        return refused
 
     def _hear(self, line: Line) -> dict[str, Any]:
         """Return the answer to what was said last."""
@@ -376,6 +379,12 @@ class Names:
         answer: dict[str, Any] = json.loads(line.hear())
         return answer
 
+    def _opened(self, box_ids: Iterable[str]) -> Iterator[Opened]:
+        return self._doors.open({box_id: self.book.boxes[box_id] for box_id in box_ids})
+
+    def _opened_ways(self, box_ids: Iterable[str]) -> Iterator[Opened]:
+        return self._doors.open_ways({box_id: self.book.boxes[box_id] for box_id in box_ids})
+
     def _ask(self, line: Line) -> dict[str, Any]:
         """Return what the process has."""
         line.say(b'{"hello": 1}')
@@ -385,60 +394,6 @@ class Names:
         return answer
 
     # Sockets
-
-    def _open_doors(self, box_ids: Iterable[str]) -> Iterator[_Doors]:
-        for box_id in box_ids:
-            box = self.book.boxes[box_id]
-            doors = _Doors(box_id, _place(box.where))
-            try:
-                self._open(doors, box.where)
-                if _is_asked_inside(box):
-                    doors.sockets += self._ways(box)
-            except (OSError, LibnetworkError) as error:
-                doors.close()
-                self._without[box_id] = f"no name service in {box.where}: {error}"
-            else:
-                self._without.pop(box_id, None)
-                yield doors
-
-    def _open_ways(self, box_ids: Iterable[str]) -> Iterator[_Doors]:
-        for box_id in box_ids:
-            with suppress(OSError, LibnetworkError):
-                yield _Doors(box_id, 0, self._ways(self.book.boxes[box_id]))
-
-    def _ways(self, box: Box) -> list[socket.socket]:
-        """Open spare sockets inside, of a family by which every server of the sandbox can be asked."""
-        family = socket.AF_INET6 if any(":" in address for address, _ in box.servers) else socket.AF_INET
-        return [
-            sock
-            for kind, count in _WAYS
-            for sock in self._kernel.sockets(box.where, family, kind | socket.SOCK_CLOEXEC, 0, count)
-        ]
-
-    def _open(self, doors: _Doors, where: str) -> None:
-        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-            doors.sockets += self._kernel.sockets(where, socket.AF_INET, kind | socket.SOCK_CLOEXEC, 0, 1)
-        udp, tcp = doors.sockets
-        for option in (socket.SO_RCVBUF, 33):  # 33: SO_RCVBUFFORCE, beyond the limit for those who may
-            with suppress(OSError):
-                udp.setsockopt(socket.SOL_SOCKET, option, _ROOM)
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        for each in (udp, tcp):
-            each.bind((resolver.ADDRESS, resolver.PORT))
-        tcp.listen(_BACKLOG)
-
-
-def _place(path: str) -> int:
-    """What tells a namespace from one that takes its name later."""
-    try:
-        return os.stat(path).st_ino  # noqa: PTH116 (before every join)
-    except OSError:
-        return 0
-
-
-def _is_asked_inside(box: Box) -> bool:
-    """Whether a sandbox has servers that are asked from inside it."""
-    return any(not from_host for _, from_host in box.servers)
 
 
 def _unpacked(packed: bytes) -> IPAddress:

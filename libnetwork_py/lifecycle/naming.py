@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum, auto
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 from ..desired import HOST
 from ..dns import hosts, resolvconf
@@ -32,6 +34,18 @@ HOST_NAMES = ("host.docker.internal", "host.containers.internal")
 STUB = "127.0.0.53"
 _STUB_BEHIND = Path("/run/systemd/resolve/resolv.conf")
 _GENERATED = "ep-"
+_CONFS_MAX = 64
+
+_Overrides: TypeAlias = tuple[tuple[str, ...] | None, tuple[str, ...] | None, tuple[str, ...] | None]
+
+
+class _Seen(Enum):
+    """By whom the host's ``resolv.conf`` is seen: by the service, in a sandbox that has one, in one that has none."""
+
+    BEHIND = auto()
+    SERVED = auto()
+    DIRECT = auto()
+    DIRECT6 = auto()
 
 
 class Naming:
@@ -48,6 +62,7 @@ class Naming:
         self._describer = describer
         self._path = resolv_conf
         self._read: tuple[tuple[int, int], ResolvConf] | None = None
+        self._confs: dict[tuple[_Seen, _Overrides], tuple[ResolvConf, ResolvConf, str]] = {}
 
     def serves(self, sandbox: SandboxRecord | None) -> bool:
         """Whether a sandbox has a name service."""
@@ -56,7 +71,7 @@ class Naming:
     def box(self, sandbox: SandboxRecord) -> Box:
         """Return what a sandbox sees."""
         candidates = self._candidates(sandbox)
-        conf = self._host().override(*_overrides(sandbox)).internal(resolver.ADDRESS)
+        conf, _ = self._conf(sandbox, _Seen.BEHIND)
         closed = all(each.internal for each in candidates)
         behind = [
             (each.address, each.host)
@@ -103,12 +118,20 @@ class Naming:
             if address == HOST_GATEWAY and gateways:
                 extra[name] = str(gateways[0])
         names = hosts.own_names(sandbox.hostname, sandbox.domainname)
-        conf = self._host().override(*_overrides(sandbox))
-        if self.serves(sandbox):
-            conf = conf.internal(resolver.ADDRESS, ["ndots:0"])
-        else:
-            conf = conf.direct(ipv6=any(each.version == 6 for each in own))
-        return hosts.text(extra, own, names, ipv6=_has_ipv6()), conf.text()
+        direct = _Seen.DIRECT6 if any(each.version == 6 for each in own) else _Seen.DIRECT
+        _, conf = self._conf(sandbox, _Seen.SERVED if self.serves(sandbox) else direct)
+        return hosts.text(extra, own, names, ipv6=_has_ipv6()), conf
+
+    def _conf(self, sandbox: SandboxRecord, seen: _Seen) -> tuple[ResolvConf, str]:
+        """What becomes of the host's file, and its text: the same for most sandboxes, so it is kept."""
+        host, overrides = self._host(), _overrides(sandbox)
+        known = self._confs.get((seen, overrides))
+        if known is None or known[0] is not host:
+            if len(self._confs) >= _CONFS_MAX:
+                self._confs.clear()
+            conf = _derived(host.override(*overrides), seen)
+            known = self._confs[seen, overrides] = host, conf, conf.text()
+        return known[1:]
 
     def _host(self) -> ResolvConf:
         """The host's own file, read again when it has changed; one that cannot be read counts as empty."""
@@ -241,7 +264,17 @@ def _wants_gateway(sandbox: SandboxRecord) -> bool:
     return HOST_GATEWAY in sandbox.extra_hosts.values()
 
 
-def _overrides(sandbox: SandboxRecord) -> tuple[Sequence[str] | None, Sequence[str] | None, Sequence[str] | None]:
+def _derived(conf: ResolvConf, seen: _Seen) -> ResolvConf:
+    match seen:
+        case _Seen.BEHIND:
+            return conf.internal(resolver.ADDRESS)
+        case _Seen.SERVED:
+            return conf.internal(resolver.ADDRESS, ["ndots:0"])
+        case _:
+            return conf.direct(ipv6=seen is _Seen.DIRECT6)
+
+
+def _overrides(sandbox: SandboxRecord) -> _Overrides:
     return sandbox.dns or None, sandbox.dns_search or None, sandbox.dns_options or None
 
 

@@ -313,6 +313,12 @@ class FakeKernel:
         """Refuse: nothing could be sent."""
         self._refuse(namespace, "open sockets")
 
+    def sockets_in_each(
+        self, wanted: Sequence[tuple[str, Sequence[tuple[int, int, int]]]]
+    ) -> Callable[[], list[list[Socket] | LibnetworkError]]:
+        """Refuse, likewise."""
+        self._refuse(wanted[0][0], "open sockets")
+
     def socket(self, namespace: str, family: int, kind: int, protocol: int = 0) -> Socket:
         """Refuse, likewise."""
         self._refuse(namespace, "open a socket")

@@ -1,0 +1,156 @@
+"""The sockets where sandboxes are asked for names: opened inside, bound, and handed to the service's process.
+
+Division of labour: `names` says which sandboxes need them, and when; `Doors` opens them, several sandboxes' on one journey, and those of a
+sandbox that is only joining while the kernel is busy with that.
+
+May import: kernel.api, dns, firewall.resolver, errors.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TypeAlias
+
+from attrs import frozen
+
+from ..dns.book import Box
+from ..errors import LibnetworkError
+from ..firewall import resolver
+from ..kernel.api import Kernel
+
+_BACKLOG = 128
+_ROOM = 1 << 20
+"""Bytes of questions that wait in a sandbox's socket."""
+_UDP, _TCP = (kind | socket.SOCK_CLOEXEC for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
+_DOORS = ((socket.AF_INET, _UDP, 0), (socket.AF_INET, _TCP, 0))
+"""The sockets that are asked."""
+_WAYS = (_UDP,) * 4 + (_TCP,) * 2
+"""Sockets inside a sandbox whose own servers are asked from there."""
+MOST = len(_DOORS) + len(_WAYS)
+"""Sockets of one sandbox at most."""
+
+_Wanted: TypeAlias = tuple[str, Sequence[tuple[int, int, int]]]
+_Begun: TypeAlias = tuple[list[_Wanted], Callable[[], list[list[socket.socket] | LibnetworkError]]]
+
+
+@frozen
+class Opened:
+    """A sandbox's new sockets, for the service; ``place``: see `place`."""
+
+    box_id: str
+    place: int
+    sockets: list[socket.socket]
+
+    def close(self) -> None:
+        """Close them."""
+        for each in self.sockets:
+            each.close()
+
+
+class Doors:
+    """Opens sockets in sandboxes.
+
+    Args:
+        kernel: Gets there.
+
+    Attributes:
+        without: Sandbox id → why it has none.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._begun: _Begun | None = None
+        self.without: dict[str, str] = {}
+
+    def begin(self, boxes: Iterable[Box]) -> None:
+        """Begin to open those of sandboxes whose namespaces are there; `open` takes them, or `forgo` closes them."""
+        wanted = [_wanted(box) for box in boxes if place(box.where)]
+        if wanted:
+            self.forgo()
+            self._begun = wanted, self._kernel.sockets_in_each(wanted)
+
+    def forgo(self) -> None:
+        """Let go of what was begun."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            _drop(begun)
+
+    def open(self, boxes: Mapping[str, Box]) -> Iterator[Opened]:
+        """Open those of sandboxes, by their ids; where that fails, `without` says why."""
+        wanted = [_wanted(box) for box in boxes.values()]
+        for (box_id, box), found in zip(boxes.items(), self._opened(wanted), strict=True):
+            try:
+                if isinstance(found, LibnetworkError):
+                    raise found
+                doors = Opened(box_id, place(box.where), found)
+                _let_in(doors)
+            except (OSError, LibnetworkError) as error:
+                self.without[box_id] = f"no name service in {box.where}: {error}"
+            else:
+                self.without.pop(box_id, None)
+                yield doors
+
+    def _opened(self, wanted: list[_Wanted]) -> list[list[socket.socket] | LibnetworkError]:
+        """Open sockets, or take those that were begun."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            if begun[0] == wanted:
+                return begun[1]()
+            _drop(begun)
+        return self._kernel.sockets_in_each(wanted)() if wanted else []
+
+    def open_ways(self, boxes: Mapping[str, Box]) -> Iterator[Opened]:
+        """Open those alone by which a sandbox's own servers are asked."""
+        opened = self._kernel.sockets_in_each([(box.where, _ways(box)) for box in boxes.values()]) if boxes else list
+        for box_id, found in zip(boxes, opened(), strict=True):
+            if not isinstance(found, LibnetworkError):
+                yield Opened(box_id, 0, found)
+
+
+def _drop(begun: _Begun) -> None:
+    """Close sockets that nobody needs."""
+    for found in begun[1]():
+        for each in () if isinstance(found, LibnetworkError) else found:
+            each.close()
+
+
+def _wanted(box: Box) -> _Wanted:
+    return box.where, (*_DOORS, *(_ways(box) if is_asked_inside(box) else ()))
+
+
+def _ways(box: Box) -> list[tuple[int, int, int]]:
+    """Spare sockets inside, of a family by which every server of the sandbox can be asked."""
+    family = socket.AF_INET6 if any(":" in address for address, _ in box.servers) else socket.AF_INET
+    return [(family, kind, 0) for kind in _WAYS]
+
+
+def _let_in(doors: Opened) -> None:
+    """Bind new sockets to where they are asked, or close them."""
+    udp, tcp = doors.sockets[: len(_DOORS)]
+    try:
+        for option in (socket.SO_RCVBUF, 33):  # 33: SO_RCVBUFFORCE, beyond the limit for those who may
+            with suppress(OSError):
+                udp.setsockopt(socket.SOL_SOCKET, option, _ROOM)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for each in (udp, tcp):
+            each.bind((resolver.ADDRESS, resolver.PORT))
+        tcp.listen(_BACKLOG)
+    except OSError:
+        doors.close()
+        raise
+
+
+def place(path: str) -> int:
+    """What tells a namespace from one that takes its name later."""
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 (before every join)
+    except OSError:
+        return 0
+
+
+def is_asked_inside(box: Box) -> bool:
+    """Whether a sandbox has servers that are asked from inside it."""
+    return any(not from_host for _, from_host in box.servers)
