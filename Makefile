@@ -22,6 +22,7 @@ demo:
 test:
 	@scripts/install-packages
 	@scripts/fetch-engines
+	@scripts/fetch-dockerd
 	@scripts/test-wheel
 
 lint: ruff mypy pyright

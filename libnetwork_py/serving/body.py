@@ -23,7 +23,11 @@ class Body:
         """Return a text, empty where it is absent."""
         value = self._field(key, str, "")
         if needed and not value:
-            raise InvalidParameter(f"{key} is missing", code="plugin_request", key=key)
+            # dockerd repeats a call whose connection broke, but without its body, which is sent already
+            why = (
+                "" if self._document else ": the request is empty, as that of a call is which Docker repeats; ask again"
+            )
+            raise InvalidParameter(f"{key} is missing{why}", code="plugin_request", key=key)
         return value
 
     def flag(self, key: str) -> bool:

@@ -155,35 +155,40 @@ class _Http:
             config.load()
             config.ssl = self._context
         self._server = uvicorn.Server(config)
-        self._thread: threading.Thread | None = None
+        self._ended: threading.Event | None = None
         self._socket: socket.socket | None = None
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
     def start(self) -> None:
         self._socket = _bound(self._listen)
-        sockets = [self._socket]
-        self._thread = threading.Thread(target=self._server.run, args=(sockets,), name="plug-in server", daemon=True)
-        self._thread.start()
-        waited = threading.Event()
+        self._ended = threading.Event()
+        arguments = (self._socket, self._ended)
+        threading.Thread(target=self._run, args=arguments, name="plug-in server", daemon=True).start()
         for _ in range(int(START_SECONDS / 0.01)):
-            if self._server.started or not self._thread.is_alive():
+            if self._server.started or self._ended.wait(0.01):
                 break
-            waited.wait(0.01)
         if not self._server.started:
             self.stop()
             raise Unavailable("the plug-in server does not come up", code="plugin_server")
 
+    def _run(self, bound: socket.socket, ended: threading.Event) -> None:
+        try:
+            self._server.run([bound])
+        finally:
+            ended.set()
+
     def wait(self, seconds: float) -> bool:
-        """Return whether it has ended, after ``seconds`` at most."""
-        if self._thread is not None:
-            self._thread.join(seconds)
-        return self._thread is None or not self._thread.is_alive()
+        """Return whether it has ended, after ``seconds`` at most.
+
+        It is an event that is waited for: a `threading.Thread.join` that Ctrl-C interrupts takes the thread for ended (Python 3.11).
+        """
+        return self._ended is None or self._ended.wait(seconds)
 
     def stop(self) -> None:
         self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        if self._ended is not None:
+            self._ended.wait()
+            self._ended = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None

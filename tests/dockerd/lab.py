@@ -1,6 +1,6 @@
 """A real dockerd in namespaces of its own, and its API.
 
-It runs in a Debian tree (`scripts/make-dockerd-tree`), with a network, mount and process namespace that end with it. Its network namespace
+It runs in a Debian tree (`scripts/fetch-dockerd`), with a network, mount and process namespace that end with it. Its network namespace
 has a name and a link to the outside, a second namespace with a server in it. Nothing of the machine's own network is touched.
 """
 
@@ -11,19 +11,22 @@ import http.client
 import io
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 START = """
 set -e
-root=$1 work=$2
+root=$1 work=$2 group=$3
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
@@ -34,10 +37,14 @@ mkdir -p "$root/run/docker/plugins" "$root/run/api" "$root/var/lib/docker"
 mount --bind "$work/plugins" "$root/run/docker/plugins"
 mount --bind "$work/api" "$root/run/api"
 mount --bind "$work/data" "$root/var/lib/docker"
-exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root dockerd -H unix:///run/api/docker.sock \
-    --data-root /var/lib/docker --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent /libnetwork-py-test \
-    --userland-proxy=false --ip-forward-no-drop --log-level warn --default-address-pool base=172.16.0.0/12,size=16
+exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root chroot "$root" dockerd -H unix:///run/api/docker.sock \
+    --data-root /var/lib/docker --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/$group" \
+    --userland-proxy=false --shutdown-timeout 1 --log-level warn --default-address-pool base=172.16.0.0/12,size=16
 """
+TREE = Path(os.environ.get("LIBNETWORK_PY_DOCKERD") or Path(__file__).parents[2] / "build/dockerd")
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+WEB = ("sh", "-c", "mkdir -p /www && echo hello >/www/hello && exec httpd -f -p 80 -h /www")
+"""A web server, as a container's program."""
 OUTSIDE, GATE = "198.51.100.2", "198.51.100.1"
 
 
@@ -53,7 +60,7 @@ class Dockerd:
     def __init__(self, tree: Path, work: Path, record: Callable[[dict[str, Any]], object]) -> None:
         self._tree, self._work, self._record = tree, work, record
         self._process: subprocess.Popen[bytes] | None = None
-        name = f"dockerd-{os.getpid()}"
+        name = self._group = f"dockerd-{secrets.token_hex(3)}"
         self.host, self.outside = f"/run/netns/{name}", f"/run/netns/{name}-out"
         for each in ("plugins", "api", "data"):
             (work / each).mkdir(mode=0o700)
@@ -68,6 +75,8 @@ class Dockerd:
             f"-n {name}-out link set eth0 up",
         ):
             _run("ip", *line.split())
+        # a dockerd that has to switch forwarding on closes it for everybody else
+        _run("ip", "netns", "exec", name, "sysctl", "-qw", "net.ipv4.ip_forward=1")
 
     @property
     def plugins(self) -> Path:
@@ -77,7 +86,7 @@ class Dockerd:
     def start(self) -> None:
         """Start it, and return when it answers."""
         argv = ["nsenter", f"--net={self.host}", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts",
-                "--propagation", "private", "sh", "-c", START, "sh", str(self._tree), str(self._work)]  # fmt: skip
+                "--propagation", "private", "sh", "-c", START, "sh", str(self._tree), str(self._work), self._group]  # fmt: skip
         with (self._work / "log").open("ab") as log:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
@@ -89,13 +98,13 @@ class Dockerd:
             assert time.monotonic() < deadline, "dockerd does not come up"
             time.sleep(0.1)
 
-    def stop(self) -> None:
-        """End it as its init system does, containers with it."""
+    def stop(self, *, hard: bool = False) -> None:
+        """End it as its init system does, containers with it; ``hard``: by SIGKILL, containers too, whatever they were doing."""
         if self._process is None:
             return
         for pid in _below(self._process.pid):
             if Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd":
-                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGKILL if hard else signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(30)
         self._process.kill()
@@ -106,7 +115,7 @@ class Dockerd:
         """Remove what was made for it."""
         for path in (self.host, self.outside):
             _run("ip", "netns", "del", Path(path).name)
-        for each in Path("/sys/fs/cgroup").glob("*/libnetwork-py-test"):
+        for each in (CONTROL_GROUPS / self._group, *CONTROL_GROUPS.glob(f"*/{self._group}")):
             with contextlib.suppress(OSError):
                 for inner in sorted(each.rglob("*/"), reverse=True):
                     inner.rmdir()
@@ -116,10 +125,15 @@ class Dockerd:
 
     def __call__(self, method: str, path: str, body: object = None, *, refused: bool = False) -> Any:
         """Make a call and return its answer; ``refused``: it must fail, and its message is returned."""
-        status, answer = self._call(method, path, json.dumps(body).encode() if body is not None else b"")
-        self._record({"call": f"{method} {path}", "request": body, "status": status, "answer": answer})
+        status, answer = self.ask(method, path, body)
         assert (status >= 400) == refused, (method, path, status, answer)
         return answer["message"] if refused else answer
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """Make a call and return status and answer."""
+        status, answer = self._call(method, path, json.dumps(body).encode() if body is not None else b"")
+        self._record({"call": f"{method} {path}", "request": body, "status": status, "answer": answer})
+        return status, answer
 
     def _call(self, method: str, path: str, body: bytes = b"", kind: str = "application/json") -> tuple[int, Any]:
         connection = http.client.HTTPConnection("docker")
@@ -153,13 +167,17 @@ class Dockerd:
 
     def run(self, name: str, network: str, *argv: str, ports: dict[str, str] | None = None) -> None:
         """Create and start a container."""
+        self("POST", f"/containers/create?name={name}", self.container(network, *argv, ports=ports))
+        self("POST", f"/containers/{name}/start")
+
+    def container(self, network: str, *argv: str, ports: dict[str, str] | None = None) -> dict[str, Any]:
+        """Return what a container is made of; it ends a second after it was asked to."""
         bindings = {f"{inner}/tcp": [{"HostPort": outer}] for outer, inner in (ports or {}).items()}
-        body = {
-            "Image": "box:1", "Cmd": list(argv or ("sleep", "100000")), "HostConfig": {"NetworkMode": network, "PortBindings": bindings},
+        return {
+            "Image": "box:1", "Cmd": list(argv or ("sleep", "100000")), "StopTimeout": 1,
+            "HostConfig": {"NetworkMode": network, "PortBindings": bindings},
             "ExposedPorts": {key: {} for key in bindings},
         }  # fmt: skip
-        self("POST", f"/containers/create?name={name}", body)
-        self("POST", f"/containers/{name}/start")
 
     def inside(self, name: str, *argv: str) -> int:
         """Run a program in a container and return its exit status."""
@@ -171,17 +189,46 @@ class Dockerd:
         """A container's address on a network."""
         return str(self("GET", f"/containers/{name}/json")["NetworkSettings"]["Networks"][network]["IPAddress"])
 
+    def create(self, name: str, ipam: str) -> None:
+        """Create a network of the plug-in ``lnw``, with its IPAM if it has one."""
+        body: dict[str, Any] = {"Name": name, "Driver": "lnw"}
+        self("POST", "/networks/create", body | ({"IPAM": {"Driver": "lnw"}} if ipam else {}))
 
-def fetch(namespace: str, address: str, port: int) -> bytes:
-    """What an HTTP server says to somebody in a namespace; empty if nothing."""
-    url = f"http://{address}:{port}/hello"
-    argv = ["nsenter", f"--net={namespace}", "curl", "-s", "--max-time", "3", url]
-    done = subprocess.run(argv, capture_output=True, check=False)
-    return done.stdout
+    # What others see
+
+    def links(self) -> set[str]:
+        """The interfaces on the daemon's host."""
+        done = subprocess.run(["ip", "-n", Path(self.host).name, "-j", "link"], capture_output=True, check=True)
+        return {each["ifname"] for each in json.loads(done.stdout)} - {"docker0"}
+
+    def settles(self, links: set[str]) -> bool:
+        """Whether the daemon's host has these interfaces and no others, as soon as the kernel is done."""
+        deadline = time.monotonic() + 15
+        while self.links() != links and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return self.links() == links
+
+    def reaches(self, name: str, address: str) -> bool:
+        """Whether a container's ping arrives."""
+        return self.inside(name, "ping", "-c", "1", "-W", "2", address) == 0
+
+    def answers(self, port: int) -> bool:
+        """Whether a published web server answers somebody outside."""
+        argv = ["nsenter", f"--net={self.outside}", "curl", "-s", "--max-time", "3", f"http://{GATE}:{port}/hello"]
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            if subprocess.run(argv, capture_output=True, check=False).stdout == b"hello\n":
+                return True
+            time.sleep(0.2)
+        return False
 
 
 def _below(pid: int) -> Iterator[int]:
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it has ended
+        return
+    for child in children:
         yield int(child)
         yield from _below(int(child))
 
@@ -190,14 +237,29 @@ def _run(*argv: str) -> None:
     subprocess.run(argv, check=True)
 
 
+@cache
 def missing() -> str:
     """What is missing for these tests; empty: nothing."""
     if os.geteuid() != 0:
         return "root"
-    tree = os.environ.get("LIBNETWORK_PY_DOCKERD", "")
-    if not tree:
-        return "LIBNETWORK_PY_DOCKERD does not name a tree with dockerd: scripts/make-dockerd-tree makes one"
-    if not any((Path(tree) / each / "dockerd").exists() for each in ("usr/sbin", "usr/bin")):
-        return f"there is no dockerd in {tree}"
-    absent = [name for name in ("nsenter", "unshare", "ip", "curl") if not shutil.which(name)]
-    return f"the programs {', '.join(absent)}" if absent else ""
+    if not any((TREE / each / "dockerd").exists() for each in ("usr/sbin", "usr/bin")):
+        return f"a dockerd in {TREE}: scripts/fetch-dockerd fetches one, LIBNETWORK_PY_DOCKERD names another"
+    absent = [name for name in ("nsenter", "unshare", "ip", "curl", "sysctl") if not shutil.which(name)]
+    return f"the programs {', '.join(absent)}" if absent else _no_containers()
+
+
+def _no_containers() -> str:
+    """Why this machine cannot run a container that has no network: nothing of ours is in that."""
+    with tempfile.TemporaryDirectory() as place:
+        docker = Dockerd(TREE, Path(place), lambda _: None)
+        try:
+            docker.start()
+            docker.image()
+            docker.run("probe", "none")
+            docker("DELETE", "/containers/probe?force=1")
+        except AssertionError as error:
+            return f"a machine where dockerd runs containers: {error}"
+        finally:
+            docker.stop()
+            docker.remove()
+    return ""

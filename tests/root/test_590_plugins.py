@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from libnetwork_py import NetworkController
+from tests.plugin_process import Server
 from tests.root import machine
 
 
@@ -21,36 +21,10 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "plugins"
 
 
-class Server:
-    """``libnetwork-py plugin serve`` in a process of its own."""
-
-    def __init__(self, directory: Path, host: str) -> None:
-        self._socket, self._state, self._host = directory / "x.sock", directory.parent / "server", host
-        self._process: subprocess.Popen[str] | None = None
-
-    def start(self) -> None:
-        """Start it, and return when it listens."""
-        argv = [sys.executable, "-m", "libnetwork_py", "plugin", "serve", "--driver", "bridge", "--ipam", "default", "--name", "x",
-                "--socket", str(self._socket), "--state-dir", str(self._state), "--host", self._host]  # fmt: skip
-        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        assert "offers bridge and IPAM default" in self._process.stdout.readline()
-
-    def stop(self, *, hard: bool = False) -> None:
-        """End it: SIGTERM, or at once."""
-        if self._process is not None:
-            (self._process.kill if hard else self._process.terminate)()
-            status = self._process.wait(30)
-            assert hard or status == 0
-            assert self._process.stdout is not None
-            self._process.stdout.close()
-            self._process = None
-
-
 @pytest.fixture
 def server(directory: Path, host: str) -> Iterator[Server]:
     """A server that offers the bridge driver and the default IPAM as the plug-in ``x``."""
-    server = Server(directory, host)
+    server = Server(directory / "x.sock", directory.parent / "server", host)
     server.start()
     yield server
     server.stop()

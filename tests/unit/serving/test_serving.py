@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import stat
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -184,6 +187,44 @@ def test_a_socket_that_only_its_owner_may_use(tmp_path: Path) -> None:
 def _pool(plugin: Plugin) -> str:
     body = {"AddressSpace": "", "Pool": "", "SubPool": "", "Options": None, "V6": False}
     return plugin.subsystem("IpamDriver").call("RequestPool", body).text("Pool")
+
+
+def test_ctrl_c_while_it_answers(tmp_path: Path) -> None:
+    """Ctrl-C, and SIGTERM likewise, ends the server when what is being asked is answered, not before."""
+    answered: list[str] = []
+
+    def slow(_body: object) -> Mapping[str, Any]:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        answered.append("slow")
+        return {"Scope": "local"}
+
+    path = tmp_path / "x.sock"
+    http = _Http(Application({"NetworkDriver": {"GetCapabilities": slow}}), Listen(path=str(path)))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored
+    http.start()
+    got: list[str] = []
+    plugin = Plugin("x", Discovery([tmp_path], []), 10).subsystem("NetworkDriver")
+    asking = threading.Thread(target=lambda: got.append(plugin.call("GetCapabilities").text("Scope")))
+
+    def ask_and_wait() -> None:
+        asking.start()
+        http.wait(10)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ask_and_wait()
+        http.stop()
+        assert answered == ["slow"]
+        asking.join(10)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert got == ["local"]
+
+
+def test_an_empty_request() -> None:
+    """A request without a body, as Docker repeats one, is refused with what its user can do."""
+    assert "ask again" in Docker()("NetworkDriver.Join")["Err"]
 
 
 def test_tcp_needs_tls(tmp_path: Path) -> None:
