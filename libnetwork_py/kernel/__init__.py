@@ -3,7 +3,8 @@
 Division of labour: `api` is the contract; `linux` keeps it.
 
 - Changes: `applying` (all or nothing; enforcing), `making` and `removing` (order, batches), `stack` (a namespace being worked on),
-  `reaper` (what outlives a dropped namespace), `flows` (what the kernel remembers of connections), `announcing` (where an address is).
+  `reaper` (what outlives a dropped namespace), `room` (on full bridges), `flows` (what the kernel remembers of connections),
+  `announcing` (where an address is).
 - Netlink: `transport` (requests, answers, errors), `messages` out of `templates` (words to bytes), `nft` (tables and elements to
   bytes), `snapshot` (bytes to facts).
 - Namespaces: `opener` (who may enter them, open sockets and start processes there), `workers` (threads), `namespaces` (system calls).

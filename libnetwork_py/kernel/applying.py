@@ -46,6 +46,7 @@ from .making import Maker, has_ipv6
 from .messages import meaning
 from .opener import Opener
 from .removing import Remover
+from .room import nothing_ahead
 from .stack import Effort, Sockets
 
 _ROUNDS = 3
@@ -95,7 +96,8 @@ class Application:
         self._alter(first)
         self._write_over()
         tables = _tables(filter_comes, filter_goes)
-        maker.make(coming, over=self._replaced, tables=tables)
+        ahead = remover.ahead if change.remove else nothing_ahead
+        maker.make(coming, over=self._replaced, tables=tables, ahead=ahead)
         self._alter(later)
         filter_comes = [word for word in filter_comes if word.namespace not in tables] if tables else filter_comes
         if filter_comes:  # after the links: a published port opens when the endpoint is there

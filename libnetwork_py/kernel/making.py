@@ -5,7 +5,7 @@ one send and closed before the next one is begun: an open socket keeps its names
 descriptors than a change has sandboxes. A bridge that gets ports in the same change is raised last: until then nothing
 that they send at birth is flooded to all the others (1.8 instead of 2.5 ms a sandbox for 1,000 with IPv6).
 
-May import: stack, messages, tunnels, transport, desired, errors.
+May import: stack, messages, tunnels, room, transport, desired, errors.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from ..desired import (
 from ..errors import NotFound
 from . import messages, qdiscs, tunnels
 from .messages import meaning
+from .room import Ahead, Room, nothing_ahead
 from .stack import Effort, Stack, Step
 from .transport import Refusal, refused
 
@@ -60,6 +61,7 @@ class Maker(Effort):
         replace: bool = False,
         over: Container[Key] = (),
         tables: Mapping[str, Sequence[Table | Element]] | None = None,
+        ahead: Ahead = nothing_ahead,
     ) -> None:
         """Make words.
 
@@ -68,8 +70,10 @@ class Maker(Effort):
             replace: A route takes the place of one to the same destination, an entry that of one for the same address.
             over: Keys of the entries that do so in any case.
             tables: What is to come into the packet filters of sandboxes, by their paths, while their sockets are open.
+            ahead: Makes room on a full bridge by deleting what would go later.
         """
         self._replace, self._over, self._tables = replace, over, tables or {}
+        self._room = Room(ahead, self.sockets.hurry)
         ordered = sorted(words, key=phase)
         self._sort(ordered)
         try:
@@ -236,7 +240,7 @@ class Maker(Effort):
         inner.anticipate(
             filter=inner.path in self._tables
         )  # only now: the other thread and this one would wait for each other's use of the interpreter
-        if not self._send(outer, [(word, message)]):
+        if not self._create(word, outer, message):
             return  # the name may be somebody else's link: no second message to it
         self._to_raise[inner.path].append((word, word.peer_name))
         self._unsettled[outer.path].append(word)
@@ -247,6 +251,16 @@ class Maker(Effort):
             self._send(outer, [(word, messages.pull(word.name))])
         if word.peer_master:
             self._send(inner, [(word, messages.join(word.peer_name, self.index(inner, word, word.peer_master)))])
+
+    def _create(self, word: Veth, outer: Stack, message: bytes | bytearray) -> bool:
+        """Make a pair; on a bridge that is full of ports which are about to go, once there is room."""
+        self.begin([word])
+        while refusals := outer.transport.send([message]):
+            if not self._room.made(outer, word.master, refusals):
+                self.failed(word, refused(refusals[0], f"make {meaning(word)}"))
+                return False
+        self.done(word)
+        return True
 
     def _settle(self) -> None:
         """Have the pairs carry packets when this returns: the kernel would otherwise see to it in its own time."""

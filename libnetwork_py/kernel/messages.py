@@ -64,7 +64,7 @@ from .templates import FieldKind, Template
 GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENXIO})
 """What the kernel says when asked to remove what is not there."""
 
-_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 29, 1 << 3
+_IFLA_MASTER, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 10, 29, 1 << 3
 _IFA_F_NODAD = 0x02
 _TABLE_MAIN, _PROTO_STATIC, _UNICAST, _SCOPE_LINK = 254, 4, 1, 253
 _ADDR_GEN_MODE_NONE = 1
@@ -377,6 +377,12 @@ def dump_links(*, statistics: bool = False) -> bytes:
     """Ask for every link, without its counters unless asked for (they take most of the time)."""
     mask = b"" if statistics else struct.pack("=HHI", 8, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
     return _question(RTM_GETLINK, struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, 0, 0) + mask)
+
+
+def dump_ports(bridge: int) -> bytes:
+    """Ask for the links that are ports of a bridge."""
+    only = struct.pack("=HHIHHI", 8, _IFLA_MASTER, bridge, 8, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
+    return _question(RTM_GETLINK, struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, 0, 0) + only)
 
 
 def dump_addresses() -> bytes:

@@ -5,7 +5,7 @@ inside: a process, an open socket. Then the namespace lives on without a name, a
 that the next sandbox gets. So the outer ends are watched after each drop, and those that stay are deleted. Names are watched: who
 makes a link of such a name anew, because a deletion is undone or an endpoint moved, tells `spare` before.
 
-May import: workers, stack, messages, desired, errors.
+May import: workers, stack, messages, room, desired, errors.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from contextlib import suppress
 from ..desired import HOST, Change, Namespace, Veth
 from ..errors import LibnetworkError
 from . import messages
+from .room import delete_together
 from .stack import Sockets
 
 PAUSE = 0.02
@@ -38,6 +39,7 @@ class Reaper:
     def __init__(self, sockets: Sockets, run: Callable[[Callable[[], list[str]]], list[str]]) -> None:
         self._sockets = sockets
         self._run = run
+        sockets.hurry = self.hurry
         self._names: set[str] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -64,6 +66,15 @@ class Reaper:
             made = _made(change)
             with self._lock:
                 self._names -= made
+
+    def hurry(self) -> bool:
+        """Delete what is watched, now, and return whether there was any. Who calls has the turn on the host's sockets."""
+        self._forget_after_fork()
+        with self._lock:
+            names, self._names = sorted(self._names), set()
+        if names:
+            delete_together(self._sockets.host(), names)
+        return bool(names)
 
     def drain(self) -> None:
         """Return when every pair that is watched is gone."""

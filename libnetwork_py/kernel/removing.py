@@ -72,7 +72,7 @@ class Remover(Effort):
         try:
             self._inner(rest, [*links, *moved])
             self._give_back(moved)
-            self._links(links)
+            self._links(links, self._with_links)
         finally:
             self.close()
 
@@ -88,6 +88,23 @@ class Remover(Effort):
         for each in self._along:
             if chosen & set(_ends(each)):
                 self.done(each)
+
+    def ahead(self, namespace: str, master: str) -> bool:
+        """Delete now the pairs that are ports of a bridge and would go with a namespace; return whether there were any."""
+        doomed = [
+            word
+            for word in self._along
+            if isinstance(word, Veth) and (word.namespace, word.master) == (namespace, master)
+        ]
+        inside = {(word.peer_namespace, word.peer_name) for word in doomed}
+        on_them = [word for word in self._along if (_ends(word)[0], getattr(word, "link", None)) in inside]
+        gone = {id(word) for word in (*doomed, *on_them)}
+        self._along = [word for word in self._along if id(word) not in gone]
+        try:
+            self._links(doomed, on_them)
+        finally:
+            self.close()
+        return bool(doomed)
 
     def vanished(self) -> None:
         """Wait until the outer ends of the pairs that went with a namespace are gone too (1 ms each, in the background)."""
@@ -155,13 +172,13 @@ class Remover(Effort):
         else:
             self._send(word.namespace, [(word, messages.move(index, self.stack(HOST).fd, word.source))])
 
-    def _links(self, links: list[Link]) -> None:
+    def _links(self, links: Sequence[Link], on_them: Iterable[Word]) -> None:
         by_namespace: dict[str, list[Link]] = defaultdict(list)
         for word in links:
             by_namespace[word.namespace].append(word)
         for path, some in by_namespace.items():
             self.attempt(some, lambda path=path, some=some: self._delete(path, some))  # type: ignore[misc]
-        for each in self._with_links:
+        for each in on_them:
             self.done(each)
 
     def _delete(self, path: str, words: list[Link]) -> None:

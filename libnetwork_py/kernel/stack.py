@@ -36,6 +36,8 @@ class Sockets:
 
     def __init__(self, opener: Opener, relays: Relays) -> None:
         self.opener, self.relays = opener, relays
+        self.hurry: Callable[[], bool] = lambda: False
+        """Deletes what outlives a dropped namespace; returns whether there was any. The reaper's, where there is one."""
         self._pid = os.getpid()
         self._host: dict[int, Transport] = {}
 

@@ -5,6 +5,7 @@ The bridges of most tests are made tiny: three endpoints on each of three.
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import permutations
@@ -12,10 +13,11 @@ from itertools import permutations
 import pytest
 from attrs import frozen
 
-from libnetwork_py import Network, NetworkController, Sandbox, Unavailable, labels
+from libnetwork_py import LibnetworkError, Network, NetworkController, Sandbox, Unavailable, labels
 from libnetwork_py.drivers.bridge.driver import BridgeDriver
-from libnetwork_py.drivers.bridge.leaves import Sizes
-from tests.root import machine
+from libnetwork_py.drivers.bridge.leaves import BRIDGE_PORTS, Sizes
+from libnetwork_py.kernel import room
+from tests.root import machine, world
 from tests.root.api_lab import GRACE, asks, at, of, pings, serving
 from tests.root.machine import Outside
 
@@ -167,6 +169,93 @@ def test_mtu_and_icc_changed_in_use(small: NetworkController, host: str) -> None
     assert not pings(some.boxes["one0"], address(some.boxes["two0"]), within=GRACE)
     some.network.update(options={labels.BRIDGE_ENABLE_ICC: True})
     assert pings(some.boxes["one0"], address(some.boxes["two0"]))
+
+
+# a bridge that is full of what is about to go
+
+
+@frozen
+class Crowd:
+    """A network whose bridge has as many ports as the kernel takes, five of them sandboxes'."""
+
+    network: Network
+    boxes: list[Sandbox]
+
+
+@pytest.fixture
+def crowd(controller: NetworkController, host: str) -> Crowd:
+    """Fill a bridge up with others' ports."""
+    network = controller.create_network("crowd", subnets="10.7.0.0/24", options={labels.BRIDGE_NAME: "br7"})
+    boxes = fill(controller, network, "crowd-old")
+    ends = [f"{letter}{number}" for number in range((BRIDGE_PORTS - 5) // 2) for letter in "pq"]
+    lines = [f"link add {one} type veth peer name {other}" for one, other in zip(ends[::2], ends[1::2], strict=True)]
+    lines += [f"link set {end} master br7" for end in ends]
+    machine.run_in(host, ["ip", "-batch", "-"], input="\n".join(lines) + "\n")
+    assert bridges(host)["br7"] == BRIDGE_PORTS
+    return Crowd(network, boxes)
+
+
+def fill(controller: NetworkController, network: Network, name: str) -> list[Sandbox]:
+    """Five sandboxes on a network, made together."""
+    with controller.batch():
+        boxes = [controller.create_sandbox(f"{name}{number}") for number in range(5)]
+        for box in boxes:
+            box.connect(network)
+    return boxes
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["empty", "processes inside"])
+def test_a_full_bridge_takes_whoever_comes_after(controller: NetworkController, crowd: Crowd, held: bool) -> None:
+    """Sandboxes made right after others were deleted get their ports, although the kernel has not taken those apart yet, or cannot."""
+    processes = [box.popen(["sleep", "60"]) for box in crowd.boxes if held]
+    try:
+        with controller.batch():
+            for box in crowd.boxes:
+                box.delete()
+        boxes = fill(controller, crowd.network, "crowd-new")
+        assert pings(boxes[0], address(boxes[-1]))
+        assert not controller.reconcile(repair=False)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_a_full_bridge_changes_hands_in_one_batch(controller: NetworkController, crowd: Crowd) -> None:
+    """Sandboxes deleted and others made in one batch fit into one bridge; where the batch fails the old ones are as they were."""
+    before = [machine.ip("route", namespace=box.key) for box in crowd.boxes]
+
+    def swap(**of_the_last: object) -> list[Sandbox]:
+        for box in crowd.boxes:
+            box.delete()
+        for number in range(5):
+            last = of_the_last if number == 4 else {}
+            controller.create_sandbox(f"crowd-new{number}", **last).connect(crowd.network)  # type: ignore[arg-type]
+        return controller.sandboxes()
+
+    with pytest.raises(LibnetworkError, match="nope"), controller.batch():
+        swap(sysctls={"net.ipv4.nope": "1"})
+    assert [machine.ip("route", namespace=box.key) for box in crowd.boxes] == before
+    assert pings(crowd.boxes[0], address(crowd.boxes[-1]))
+    assert not controller.reconcile(repair=False)
+    with controller.batch():
+        boxes = swap()
+    assert pings(boxes[0], address(boxes[-1]))
+    assert not controller.reconcile(repair=False)
+
+
+def test_a_full_bridge_is_waited_for(
+    controller: NetworkController, crowd: Crowd, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A port that goes by itself while a bridge is full makes room; with none going, the error says that it is full."""
+    box = controller.create_sandbox("crowd-late")
+    with pytest.raises(Unavailable, match="1,023 ports"):
+        box.connect(crowd.network)
+    monkeypatch.setattr(room, "STALL", 20)
+    with subprocess.Popen([*world.entering(host), "sh", "-c", "sleep 0.3; ip link del p0"]) as going:
+        box.connect(crowd.network)
+        assert going.wait() == 0
+    assert pings(box, address(crowd.boxes[0]))
 
 
 # who reaches whom
