@@ -1,14 +1,12 @@
 """Host ports that are published: chosen, remembered, and really taken.
 
 Division of labour: the table here says which ports are ours and whose they are, and chooses; `guards` keeps a port from every other
-process of the host (and tells us when one has it).
+process of the host (and tells us when one has it); `places` says which addresses stand in each other's way.
 
-Rule 1: an unspecified address (0.0.0.0, ::) conflicts with every address of its family, and the families do not know each other.
-Rule 2: what is asked for in one call is reserved whole or not at all.
+What is asked for in one call is reserved whole or not at all. A port costs one open file: one socket keeps the unspecified addresses of
+both families. Not thread-safe: whoever calls holds a lock.
 
-A port costs one open file: one socket keeps the unspecified addresses of both families. Not thread-safe: whoever calls holds a lock.
-
-May import: guards, ranges, types, errors.
+May import: guards, places, ranges, types, errors.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
 from socket import socket as Socket  # noqa: N812 (the name of a method here)
 from typing import TypeAlias
@@ -26,10 +23,8 @@ from attrs import define, frozen
 from ..errors import Conflict, InvalidParameter, LibnetworkError, Unavailable
 from ..types import FAMILIES, PROTOCOLS, Family, IPAddress, PortBinding, Protocol
 from .guards import Guards, OpenSockets, where
+from .places import ANY, addresses_of, places_of, shared
 from .ranges import DYNAMIC_PORTS
-
-_ANY: dict[Family, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
-_BOTH = frozenset(_ANY.values())
 
 
 @frozen
@@ -56,8 +51,9 @@ class _Hold:
     guarded: bool
 
 
-_Kept: TypeAlias = dict[tuple[Protocol, int], dict[IPAddress | None, Socket]]
-"""Protocol and port → address → the socket that kept it; ``None`` as in a hold."""
+_Place: TypeAlias = tuple[Protocol, int]
+_Kept: TypeAlias = dict[_Place, dict[IPAddress | None, Socket | None]]
+"""Protocol and port → address, ``None`` as in a hold → the socket that kept it; ``None`` once it made way for one of a hold that waits."""
 
 
 class Reservations:
@@ -78,7 +74,7 @@ class Reservations:
         self._next = dict.fromkeys(PROTOCOLS, ephemeral.start)
         self._held: dict[tuple[Protocol, int], list[_Hold]] = {}
         self._kept: _Kept | None = None
-        self._waiting: list[tuple[Protocol, int, _Hold]] = []
+        self._waiting: dict[_Place, list[_Hold]] = {}
 
     def bulk(self) -> AbstractContextManager[None]:
         """Enter it around many single reservations: they then share journeys into the host's namespace."""
@@ -86,7 +82,11 @@ class Reservations:
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
-        """While it is entered, sockets of what is released stay open, so that it can be taken back; afterwards they are closed."""
+        """While it is entered, sockets of what is released stay open, so that it can be taken back; afterwards they are closed.
+
+        A relay may have copies of them until the operation is done. Where one is in the way of another address of its port, the new
+        hold waits for its own socket: until a relay asks for that (see `socket`), or the end.
+        """
         self._kept = {}
         try:
             yield
@@ -94,23 +94,60 @@ class Reservations:
             kept, self._kept = self._kept or {}, None
             for sockets in kept.values():
                 for each in sockets.values():
-                    each.close()
-            for protocol, port, hold in self._waiting:
-                assert hold.address is not None, "it was narrower"
-                with suppress(LibnetworkError):
-                    hold.socket = self._guards.guard(protocol, hold.address, port)
-                hold.guarded = hold.socket is not None
-            self._waiting.clear()
+                    if each is not None:
+                        each.close()
+            waiting, self._waiting = self._waiting, {}
+            for (protocol, port), holds in waiting.items():
+                for hold in holds:
+                    self._end_waiting(protocol, port, hold)
 
     def socket(self, protocol: Protocol, address: IPAddress, port: int) -> Socket | None:
         """Return the socket of this process that keeps a port at an address, if there is one.
 
         What was released and may still be taken back (see `keeping`) counts: undoing an operation takes it up before the table does.
+        Of two that are in each other's way the one that is asked for is bound, and the other makes way.
+
+        Raises:
+            LibnetworkError: such a one cannot be bound.
         """
-        holds = self._held.get((protocol, port), ())
+        held = [each for each in self._held.get((protocol, port), ()) if each.address in {None, address}]
+        if held:
+            if held[0] in self._waiting.get((protocol, port), ()) and held[0].socket is None:
+                self._make_way(protocol, port, held[0])
+            return held[0].socket
         kept = self._kept.get((protocol, port), {}) if self._kept else {}
-        found = [(hold.address, hold.socket) for hold in holds] or kept.items()
-        return next((each for place, each in found if place is None or place == address), None)
+        place = next((each for each in kept if each in {None, address}), address)
+        if place in kept and kept[place] is None:
+            kept[place] = self._take_back(protocol, port, place)
+        return kept.get(place)
+
+    def _make_way(self, protocol: Protocol, port: int, hold: _Hold) -> None:
+        """Bind the socket of a hold that waits, in place of those that were kept."""
+        kept = self._kept.get((protocol, port), {}) if self._kept else {}
+        for place, sock in kept.items():
+            if sock is not None and shared(place, hold.address) is not None:
+                sock.close()
+                kept[place] = None
+        assert hold.address is not None, "who waits has one address"
+        hold.socket = self._guards.guard(protocol, hold.address, port)
+
+    def _take_back(self, protocol: Protocol, port: int, place: IPAddress | None) -> Socket | None:
+        """Bind again what was kept, in place of those that waited."""
+        for hold in self._waiting.get((protocol, port), ()):
+            if hold.socket is not None and shared(place, hold.address) is not None:
+                hold.socket.close()
+                hold.socket = None
+        if place is None:
+            return self._guards.guard_both(protocol, port)
+        return self._guards.guard(protocol, place, port)
+
+    def _end_waiting(self, protocol: Protocol, port: int, hold: _Hold) -> None:
+        if not any(each is hold for each in self._held.get((protocol, port), ())):
+            return  # given back meanwhile
+        if hold.socket is None:
+            with suppress(LibnetworkError):
+                self._make_way(protocol, port, hold)
+        hold.guarded = hold.socket is not None
 
     def reserve(self, binding: PortBinding, families: Collection[Family] = FAMILIES, owner: str = "") -> PortBinding:
         """Take the host ports that ``binding`` asks for, and return it with the ones it got.
@@ -125,7 +162,7 @@ class Reservations:
                 process may open no more files.
         """
         _check(binding)
-        return binding.at(self._choose(binding, _addresses(binding, families), owner))
+        return binding.at(self._choose(binding, addresses_of(binding, families), owner))
 
     def reserve_all(
         self, bindings: Sequence[PortBinding], families: Collection[Family] = FAMILIES, owner: str = ""
@@ -151,7 +188,7 @@ class Reservations:
             with self.bulk():
                 for group, turn in sorted(groups, key=lambda each: _freedom(each[0])):
                     places = groups[group, turn]
-                    addresses = list(chain.from_iterable(_addresses(bindings[each], families) for each in places))
+                    addresses = list(chain.from_iterable(addresses_of(bindings[each], families) for each in places))
                     first = self._choose(group, addresses, owner)
                     got.update({each: bindings[each].at(first) for each in places})
         except BaseException:
@@ -169,14 +206,14 @@ class Reservations:
         Returns:
             Whether sockets of this process guard every one of its ports.
         """
-        places = _places(_addresses(binding, families))
+        places = places_of(addresses_of(binding, families))
         ports = range(binding.host_port, binding.host_port_end + 1)
         guarded = [self._adopt(binding.protocol, place, port, owner) for port in ports for place in places]
         return all(guarded)
 
     def release(self, binding: PortBinding, families: Collection[Family] = FAMILIES) -> None:
         """Give back a concrete binding's host ports. What is not held is passed over."""
-        addresses = _addresses(binding, families)
+        addresses = addresses_of(binding, families)
         places = {*addresses, None} if len(addresses) > 1 else {*addresses}
         for port in range(binding.host_port, binding.host_port_end + 1):
             self._drop(binding.protocol, places, port)
@@ -187,7 +224,7 @@ class Reservations:
             Reservation(protocol, address, port, hold.owner, hold.guarded)
             for (protocol, port), holds in self._held.items()
             for hold in holds
-            for address in (_ANY.values() if hold.address is None else (hold.address,))
+            for address in (ANY.values() if hold.address is None else (hold.address,))
         ]
         return tuple(
             sorted(found, key=lambda each: (each.protocol, each.address.version, each.port, int(each.address)))
@@ -240,7 +277,7 @@ class Reservations:
 
     def _claim(self, protocol: Protocol, addresses: Sequence[IPAddress], ports: range, owner: str) -> None:
         """Take every port at every address, or none."""
-        places = _places(addresses)
+        places = places_of(addresses)
         for port in ports:
             if (protocol, port) in self._held:
                 for place in places:
@@ -266,28 +303,40 @@ class Reservations:
             holds.append(self._guarded(protocol, place, port, owner, more))
             return
         kept = self._kept.get((protocol, port)) if self._kept else None
-        guard = (kept.pop(None, None) if kept else None) or self._guards.guard_both(protocol, port, more)
+        guard = kept.pop(None, None) if kept else None
+        if guard is None and not self._in_the_way(protocol, port, None):
+            guard = self._guards.guard_both(protocol, port, more)
         if guard is not None:
             holds.append(_Hold(owner, None, guard, guarded=True))
             return
-        for address in _ANY.values():
+        for address in ANY.values():
             holds.append(self._guarded(protocol, address, port, owner, more))
 
     def _guarded(self, protocol: Protocol, address: IPAddress, port: int, owner: str, more: int) -> _Hold:
         kept = self._kept.get((protocol, port)) if self._kept else None
-        if kept and None in kept and address.version == 4:  # a relay may have a copy of it until the operation is done
-            hold = _Hold(owner, address, None, guarded=True)
-            self._waiting.append((protocol, port, hold))
-            return hold
         guard = kept.pop(address, None) if kept else None
-        for each in kept.values() if kept and guard is None else ():
-            each.close()
+        if guard is None and self._in_the_way(protocol, port, address):
+            hold = _Hold(owner, address, None, guarded=True)
+            self._waiting.setdefault((protocol, port), []).append(hold)
+            return hold
         guard = guard or self._guards.guard(protocol, address, port, more)
         return _Hold(owner, address, guard, guard is not None)
 
+    def _in_the_way(self, protocol: Protocol, port: int, place: IPAddress | None) -> bool:
+        """Whether a place cannot be bound for what may be taken back and a relay may have; what none can have makes way."""
+        kept = self._kept.get((protocol, port), {}) if self._kept else {}
+        for rival, sock in kept.items():
+            if sock is None or shared(rival, place) is None:
+                continue
+            if rival is None or rival.version == 6:
+                return True
+            sock.close()
+            kept[rival] = None
+        return False
+
     def _adopt(self, protocol: Protocol, place: IPAddress | None, port: int, owner: str) -> bool:
         """Whether the port is guarded there now."""
-        wanted = [*_ANY.values()] if place is None else [place]
+        wanted = [*ANY.values()] if place is None else [place]
         holds = [
             each for each in self._held.get((protocol, port), ()) if each.address is None or each.address in wanted
         ]
@@ -308,14 +357,14 @@ class Reservations:
 
     def _check_ours(self, protocol: Protocol, place: IPAddress | None, port: int) -> None:
         for hold in self._held.get((protocol, port), ()):
-            shared = _shared(hold.address, place)
-            if shared is not None:
+            common = shared(hold.address, place)
+            if common is not None:
                 raise Conflict(
-                    f"host port {where(protocol, shared, port)} is already published{' by ' + hold.owner if hold.owner else ''}: "
+                    f"host port {where(protocol, common, port)} is already published{' by ' + hold.owner if hold.owner else ''}: "
                     "choose another host port, or 0 for any free one",
                     code="port_taken",
                     port=port,
-                    address=place or _ANY[4],
+                    address=place or ANY[4],
                     protocol=protocol,
                     owner=hold.owner,
                 )
@@ -334,22 +383,6 @@ class Reservations:
                 self._kept.setdefault((protocol, port), {})[hold.address] = hold.socket
         if not holds:
             self._held.pop((protocol, port), None)
-
-
-def _places(addresses: Sequence[IPAddress]) -> list[IPAddress | None]:
-    """The addresses, with ``None`` for both of the unspecified ones."""
-    if not _BOTH.issubset(addresses):
-        return list(addresses)
-    return [None, *(each for each in addresses if each not in _BOTH)]
-
-
-def _shared(held: IPAddress | None, place: IPAddress | None) -> IPAddress | None:
-    """The held address that stands in the way of a place; ``None`` if none does."""
-    if held is None:
-        return _ANY[6 if place is not None and place.version == 6 else 4]
-    if place is None or held == place:
-        return held
-    return held if held.version == place.version and (held.is_unspecified or place.is_unspecified) else None
 
 
 def _check(binding: PortBinding) -> None:
@@ -376,12 +409,6 @@ def _freedom(binding: PortBinding) -> int:
     if not binding.host_port:
         return 2
     return int(binding.host_port_end - binding.host_port + 1 != binding.count)
-
-
-def _addresses(binding: PortBinding, families: Collection[Family]) -> list[IPAddress]:
-    if binding.host_ip is not None:
-        return [binding.host_ip]
-    return [_ANY[family] for family in FAMILIES if family in families]
 
 
 def _exhausted(binding: PortBinding, ephemeral: range) -> Unavailable:
