@@ -139,6 +139,7 @@ class Forwarder:
         self._poller = poller
         self._out: dict[Hashable, Question] = {}
         self._waiting: deque[Question] = deque()
+        self._beginning = False
 
     def ask(self, query: Query, packet: bytes, behind: Behind, answer: Answer, *, stream: bool) -> None:
         """Answer a question out of the cache, or ask.
@@ -198,7 +199,16 @@ class Forwarder:
         return [each.sock for each in self._out.values() if each.sock is not None and not each.borrowed]
 
     def _begin(self) -> None:
-        """Send what waits, as many as may be out."""
+        """Send what waits, as many as may be out; what ends meanwhile makes room in this very turn."""
+        if self._beginning or not self._waiting:
+            return
+        self._beginning = True
+        try:
+            self._send_waiting()
+        finally:
+            self._beginning = False
+
+    def _send_waiting(self) -> None:
         for _ in range(len(self._waiting)):
             if len(self._out) >= AT_ONCE:
                 return
@@ -319,6 +329,7 @@ class Forwarder:
                 answer(wire.response(query, code, [], [], wire.STREAM_MAX, ours=False))
             else:
                 answer(self._as_asked(message, query))
+        self._begin()
 
     def _release(self, question: Question) -> None:
         sock, question.sock = question.sock, None

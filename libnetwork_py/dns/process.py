@@ -2,7 +2,7 @@
 
 The keeper started the one that answers, holds copies of its sockets and of all it was told, and starts another one when it dies: no
 question finds a closed port meanwhile, it waits in the socket. When the keeper dies, the one that answers makes another keeper.
-They end together, when there is nobody left to serve.
+One that hangs is killed by the other within two seconds, see `partner`. They end together, when there is nobody left to serve.
 
 Started with the standard library alone, as package ``dns``: Python needs 15 ms for that. Descriptor 0 is the socket where
 controllers come to.
@@ -12,6 +12,7 @@ May import: the rest of this room that runs here.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -19,14 +20,17 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import holdings
-from .holdings import Holdings
+from .holdings import Doors, Holdings
+from .partner import Partner
 from .service import LOOK, Service
 
 PATIENCE = 10.0
 """Seconds for a first controller to come, or to come back when the process that answered has died."""
+_TICK, _TICKS = LOOK / 2, 3
+"""The keeper looks so often, in seconds, whether the one that answers is well; so many looks without a word are a silence."""
 _BREATH = 0.2
 """Seconds before another one is started, if the last did not live for as long."""
 
@@ -49,48 +53,65 @@ class Process:
         self._inode = self._find()
         self._looked = time.monotonic()
 
-    def keep(self, held: Holdings, line: socket.socket | None = None) -> NoReturn:
+    def keep(self, held: Holdings, other: Partner | None = None) -> NoReturn:
         """Be the keeper: hold what the other process holds, start another one whenever it dies."""
         _call_itself("names-keeper")
         while True:
             since = time.monotonic()
-            self._hold(held, line or self._start(held))
-            line = None
+            with suppress(OSError):  # no process to be had: again, soon
+                self._hold(held, other or self._start(held))
+            other = None
             if time.monotonic() - since < _BREATH:
                 time.sleep(_BREATH)
 
-    def _start(self, held: Holdings) -> socket.socket:
+    def _start(self, held: Holdings) -> Partner:
         mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        if os.fork() == 0:
+        keeper = os.getpid()
+        pid = os.fork()
+        if pid == 0:
             mine.close()
-            self._answer(held, its)
+            self._answer(held, Partner(its, keeper, look=LOOK, looks=1))
         its.close()
-        return mine
+        return Partner(mine, pid, look=_TICK, looks=_TICKS)
 
-    def _hold(self, held: Holdings, line: socket.socket) -> None:
-        """Take in what the other process is told until it dies."""
-        with line:
+    def _hold(self, held: Holdings, other: Partner) -> None:
+        """Take in what the other process is told until it dies, or hangs."""
+        with other.line:
             while True:
+                if not other.speaks(_TICK):
+                    if other.hangs():
+                        other.kill()
+                        return
+                    continue
+                other.heard()
                 try:
-                    message, descriptors, _ = holdings.receive(line)
+                    message, descriptors, _ = holdings.receive(other.line)
                     if message is None:
                         return
-                    if "end" in message:
-                        os._exit(0)
-                    if "echo" in message:
-                        line.send(b"echo")
-                        continue
+                    self._take(held, other.line, message, descriptors)
+                except ConnectionResetError:  # it ended without having read all; what it said before comes next
+                    continue
                 except OSError:
                     return
-                if "lost" in message:
-                    gone = held.lose(message["lost"])
-                else:
-                    change = held.take(message, descriptors)
-                    gone = change.gone if change else []
-                for doors in gone:
-                    doors.close()
 
-    def _answer(self, held: Holdings, keeper: socket.socket) -> NoReturn:
+    @staticmethod
+    def _take(held: Holdings, line: socket.socket, message: dict[str, Any], descriptors: Sequence[int]) -> None:
+        """Do as the other process was told."""
+        gone: list[Doors] = []
+        if "end" in message:
+            os._exit(0)
+        elif "echo" in message:
+            with suppress(OSError):  # it does not listen any more: how that came is what it says next
+                line.send(json.dumps(message).encode(), socket.MSG_DONTWAIT)
+        elif "lost" in message:
+            gone = held.lose(message["lost"])
+        else:
+            change = held.take(message, descriptors)
+            gone = change.gone if change else []
+        for doors in gone:
+            doors.close()
+
+    def _answer(self, held: Holdings, keeper: Partner) -> NoReturn:
         """Be the one that answers, until nobody needs it."""
         _call_itself("names")
         service = Service(held, self._listener, keeper, self._ttl)
@@ -100,14 +121,16 @@ class Process:
         service.end()
         os._exit(0)
 
-    def _another_keeper(self, service: Service) -> socket.socket:
+    def _another_keeper(self, service: Service) -> Partner:
         mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        if os.fork() == 0:
+        answering = os.getpid()
+        pid = os.fork()
+        if pid == 0:
             mine.close()
             service.let_go()
-            self.keep(service.held, its)
+            self.keep(service.held, Partner(its, answering, look=_TICK, looks=_TICKS))
         its.close()
-        return mine
+        return Partner(mine, pid, look=LOOK, looks=1)
 
     def _is_needed(self, service: Service) -> bool:
         """Whether there is somebody to serve, or somebody may come."""

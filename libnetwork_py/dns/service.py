@@ -25,15 +25,20 @@ from .answers import Answers
 from .book import Box
 from .forward import Behind, Forwarder, Ways
 from .holdings import Change, Doors, Holdings
+from .partner import Partner
 from .streams import Stream, Streams
 from .wire import Query
 
 BATCH = 64
 """Questions of one sandbox that are answered in a row before others have their turn."""
 LOOK = 1.0
-"""Seconds between two looks whether anybody still needs the service, and whether its namespaces are still there."""
+"""Seconds between two looks: whether anybody still needs the service, whether its namespaces are still there and its keeper well."""
+SOON = 0.02
+"""Seconds after which at the latest what came is counted in."""
 READY_MAX = 64 << 20
 """Bytes of answers that are kept ready, for all sandboxes together (about 300 of an ordinary one)."""
+_WELL, _CLOSED = b'{"echo": "well"}', b'{"echo": "closed"}'
+"""Said to the keeper, who says it back: that it is there, and that it has done all that it was told before."""
 _ENTRY = 200
 """Bytes that keeping an answer costs beside itself."""
 _QUESTION_MAX = 300
@@ -72,18 +77,19 @@ class Service:
     Args:
         held: Names and sockets.
         listener: Where controllers come to.
-        keeper: The line to the process that holds the same.
+        keeper: The process that holds the same.
         ttl: Seconds that clients may keep an answer.
     """
 
-    def __init__(self, held: Holdings, listener: socket.socket, keeper: socket.socket, ttl: int) -> None:
+    def __init__(self, held: Holdings, listener: socket.socket, keeper: Partner, ttl: int) -> None:
         self.held = held
         self.lines: set[socket.socket] = set()
         self.running = True
         self.met = False
         self.since = time.monotonic()
         self._listener = listener
-        self._keeper = keeper
+        self._keeper: Partner | None = None
+        self._asked = False
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], object]] = {}
         self._said = select.poll()
@@ -93,12 +99,11 @@ class Service:
         self._views: dict[object, View] = {}
         self._open: dict[str, Open] = {}
         self._kept_ready = 0
-        self.on_keeper_lost: Callable[[], socket.socket] | None = None
+        self.on_keeper_lost: Callable[[], Partner] | None = None
         self.on_look: Callable[[], bool] = lambda: True
-        self._hurried = False
-        self._looked = time.monotonic()
+        self._due = self._looked = self._paused = time.monotonic()
         self.watch(listener, select.EPOLLIN, self._accept)
-        self.watch(keeper, select.EPOLLIN, self._keeper_ready)
+        self._meet(keeper)
         for box_id, doors in held.doors.items():
             self._serve(box_id, doors)
 
@@ -120,31 +125,35 @@ class Service:
 
     def run(self) -> None:
         """Serve until there is nobody to serve."""
-        poll, handlers = self._epoll.poll, self._handlers
-        pause = self._pause()
+        poll, handlers, clock = self._epoll.poll, self._handlers, time.monotonic
+        now = clock()
         while self.running:
-            happened = poll(pause)
-            for fd, events in happened:
+            for fd, events in poll(max(self._due - now, 0)):
                 handler = handlers.get(fd)
                 if handler is not None:
                     handler(events)
-            if not happened or self._hurried:
-                pause = self._pause()
+            now = clock()
+            if now >= self._due:
+                self._pause(now)
 
-    def _pause(self) -> float:
-        """Do what is due and return how long there is nothing to do, in seconds."""
+    def _pause(self, now: float) -> None:
+        """Do what is due, and find out when there is something to do again."""
+        self._paused = now
+        self._due = now + LOOK
         self.running = self.on_look()
-        self._look_for_lost()
+        if now >= self._looked + LOOK / 2:
+            self._looked = now
+            self._look_for_lost()
+            self._look_for_keeper()
         times = [each for each in (self._streams.tidy(), self._forwarder.tidy()) if each is not None]
-        self._hurried = bool(times)
-        return min([LOOK, *times])
+        self._due = min([self._due, *(now + each for each in times)])
+
+    def _hurry(self) -> None:
+        """Something came that has its time: count it in, but not once for every one of many."""
+        self._due = min(self._due, self._paused + SOON)
 
     def _look_for_lost(self) -> None:
-        """Let namespaces go that somebody has removed, now and then."""
-        now = time.monotonic()
-        if now < self._looked + LOOK / 2:
-            return
-        self._looked = now
+        """Let namespaces go that somebody has removed."""
         lost = self.held.lost()
         if lost:
             self._tell_keeper(json.dumps({"lost": lost}).encode(), [])
@@ -153,13 +162,12 @@ class Service:
 
     def end(self) -> None:
         """Tell the keeper that it is over."""
-        with suppress(OSError):
-            self._keeper.send(b'{"end": 1}')
+        self._tell_keeper(b'{"end": 1}', [])
 
     def let_go(self) -> None:
         """Leave to the other process after a fork what is its alone; close nothing that it needs."""
         self._epoll.close()
-        for each in (*self._streams.sockets(), *self._forwarder.sockets(), *self.lines, self._keeper):
+        for each in (*self._streams.sockets(), *self._forwarder.sockets(), *self.lines):
             each.close()
 
     # Questions
@@ -171,7 +179,7 @@ class Service:
         self.watch(doors.tcp, select.EPOLLIN, lambda _: self._accept_stream(box_id, doors.tcp))
 
     def _accept_stream(self, box_id: str, listener: socket.socket) -> None:
-        self._hurried = True
+        self._hurry()
         self._streams.accept(box_id, listener)
 
     def _datagrams(self, opened: Open) -> Callable[[int], None]:
@@ -247,7 +255,7 @@ class Service:
         self, opened: Open, query: Query, packet: bytes, answer: Callable[[bytes], object], *, stream: bool
     ) -> None:
         box = opened.box
-        self._hurried = True
+        self._hurry()
         scope = "" if all(from_host for _, from_host in box.servers) else box.where
         self._forwarder.ask(query, packet, Behind(box.servers, scope, opened.ways), answer, stream=stream)
 
@@ -328,10 +336,12 @@ class Service:
         self._tell_keeper(data, descriptors)
         change = self.held.take(message, descriptors)
         if change is None:
+            self._need_keeper()
             return None
         self._changed(change)
         if change.gone:
             self._wait_for_keeper()
+        self._need_keeper()
         return {"token": self.held.token}
 
     def _hang_up(self, line: socket.socket) -> None:
@@ -339,43 +349,75 @@ class Service:
         self.forget(line)
         self.lines.discard(line)
         line.close()
-        self._hurried = True  # it may have been the last
+        self._due = 0.0  # it may have been the last
         self.held.forget_halves()
 
     # The keeper
 
+    def _meet(self, keeper: Partner) -> None:
+        self._keeper, self._asked = keeper, False
+        self.watch(keeper.line, select.EPOLLIN, self._keeper_ready)
+
     def _tell_keeper(self, data: bytes, descriptors: list[int]) -> None:
+        if self._keeper is None:
+            return
         try:
-            socket.send_fds(self._keeper, [data], descriptors)
-        except OSError:  # it has died: what this process holds is what the next one gets
-            self._keeper_lost()
+            self._keeper.say(data, descriptors)
+        except OSError as error:
+            self._keeper_lost(alive=isinstance(error, TimeoutError))
 
     def _wait_for_keeper(self) -> None:
         """Wait until the keeper has closed its copies of doors, so that their namespaces can go."""
-        try:
-            socket.send_fds(self._keeper, [b'{"echo": 1}'], [])
-            self._keeper.setblocking(True)
-            self._keeper.settimeout(1)
-            self._keeper.recv(64)
-        except OSError:
-            self._keeper_lost()
+        self._tell_keeper(_CLOSED, [])
+        while self._keeper is not None:
+            if not self._keeper.speaks(1):
+                self._keeper_lost(alive=True)
+            elif self._hear_keeper() == _CLOSED:
+                return
+
+    def _look_for_keeper(self) -> None:
+        """Ask the keeper for a word; do without one that hangs."""
+        if self._keeper is not None and self._asked and self._keeper.hangs():
+            self._keeper_lost(alive=True)
+        self._need_keeper()
+        self._asked = True
+        self._tell_keeper(_WELL, [])
 
     def _keeper_ready(self, _: int) -> None:
+        self._hear_keeper()
+        self._need_keeper()
+
+    def _hear_keeper(self) -> bytes:
+        """Return what the keeper says; nothing: it said nothing, or is lost."""
+        assert self._keeper is not None
+        word = b""
         try:
-            if self._keeper.recv(64, socket.MSG_DONTWAIT):
-                return
+            word = self._keeper.line.recv(64, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return
+            return word
         except OSError:
             pass
-        self._keeper_lost()
+        if word:
+            self._asked = False
+            self._keeper.heard()
+        else:
+            self._keeper_lost(alive=False)
+        return word
 
-    def _keeper_lost(self) -> None:
-        self.forget(self._keeper)
-        self._keeper.close()
-        if self.on_keeper_lost is not None:
-            self._keeper = self.on_keeper_lost()
-            self.watch(self._keeper, select.EPOLLIN, self._keeper_ready)
+    def _keeper_lost(self, *, alive: bool) -> None:
+        """Give the keeper up; ``alive``: it hangs."""
+        assert self._keeper is not None
+        if alive:
+            self._keeper.kill()
+        self.forget(self._keeper.line)
+        self._keeper.line.close()
+        self._keeper = None
+
+    def _need_keeper(self) -> None:
+        """Have a keeper again: it gets what this process holds, so not in the middle of a change."""
+        if self._keeper is None and self.on_keeper_lost is not None:
+            with suppress(OSError):  # no process to be had: at the next look
+                self._meet(self.on_keeper_lost())
 
 
 def _send(send: Callable[[bytes, Any], object], answer: bytes, client: Any) -> None:

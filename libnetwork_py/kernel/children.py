@@ -9,7 +9,9 @@ descriptor 0. Whoever starts it connects at once: what is said to it before it
 is up waits in the socket, and so nobody waits for it. It belongs to the directory, not to who started it: controllers that
 share the directory share the process, and it is told by the end of its last line that nobody is left.
 
-May import: opener, transport, errors.
+One that is stopped takes connections and answers nobody; it is killed within two seconds, as if it had died.
+
+May import: opener, stopped, transport, errors.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from attrs import frozen
 
 from ..desired import HOST
 from ..errors import Unavailable
+from .stopped import Processes
 from .transport import failed
 
 if TYPE_CHECKING:
@@ -44,6 +47,8 @@ _DEATHS, _PERIOD = 5, 10.0
 """So many deaths within so many seconds, and it is not started again."""
 _PATIENCE = 10.0
 """Seconds that an answer may take; a program that is only starting is given them too."""
+_LOOK = 1.0
+"""Seconds between two looks whether the process is stopped: seen twice in a row, it is killed."""
 
 
 class Line:
@@ -85,14 +90,23 @@ class Line:
             raise ConnectionResetError("the process ended")
         return message
 
-    def close(self, *, patience: float = 2.0) -> None:
-        """Say that no more will come, and wait until the child has taken notice, or has ended if it was the last line."""
-        with suppress(OSError):
+    def close(self, *, patience: float = 2.0) -> bool:
+        """Say that no more will come, and wait until the child has taken notice, or has ended if it was the last line.
+
+        Returns:
+            Whether it has.
+        """
+        try:
             self._sock.settimeout(patience)
             self._sock.shutdown(socket.SHUT_WR)
             while self._sock.recv(_MESSAGE_MAX):
                 pass
-        self._sock.close()
+        except OSError as error:
+            return not isinstance(error, TimeoutError)
+        else:
+            return True
+        finally:
+            self._sock.close()
 
 
 _RUN = "import sys; sys.path.append(sys.argv[1]); __import__(sys.argv[2] + '.process', fromlist=['main']).main(sys.argv[3:])"
@@ -132,6 +146,7 @@ class Child:
     def __init__(self, opener: Opener, directory: Path, program: Program, on_death: Callable[[], object]) -> None:
         self._opener, self._directory, self._program, self._name = opener, directory, program, program.name
         self._on_death = on_death
+        self._processes = Processes([self._name, *(each for each in program.arguments if str(directory) in each)])
         self._line: Line | None = None
         self._pid = os.getpid()
         self._deaths: list[float] = []
@@ -171,8 +186,8 @@ class Child:
     def close(self) -> None:
         """Hang up. The process decides itself what that means."""
         line, self._line = self._line, None
-        if line is not None and self._pid == os.getpid():
-            line.close()
+        if line is not None and self._pid == os.getpid() and not line.close():
+            self._processes.kill_if_stopped()
 
     def _held(self) -> Line | None:
         if self._pid != os.getpid():  # the line is the parent's
@@ -227,7 +242,11 @@ class Child:
                 started.wait()  # it forks at once: the process itself is nobody's child, and outlives this one
             poll = select.poll()
             poll.register(fd, select.POLLRDHUP)
-            poll.poll()
+            stopped = False
+            while not poll.poll(_LOOK * 1000):
+                before, stopped = stopped, self._processes.are_stopped()
+                if before and stopped:
+                    self._processes.kill_if_stopped()
         finally:
             os.close(fd)
         if self._line is line:

@@ -249,6 +249,20 @@ def test_a_relay_that_dies(host: str, controller: NetworkController, web: Sandbo
     assert not controller.reconcile(repair=False)
 
 
+def test_a_relay_that_hangs(host: str, controller: NetworkController, web: Sandbox, endpoint: Endpoint) -> None:
+    """A stopped relay is replaced as if it had died; who comes meanwhile waits, and is served."""
+    endpoint.publish("8080:80")
+    with serving(of(web), 80):
+        assert asks(at(host), "::1", 8080) == GATEWAY
+        pid = the_relay(directory(controller))
+        os.kill(pid, signal.SIGSTOP)
+        assert asks(at(host), "::1", 8080, within=20) == GATEWAY
+        machine.wait_until(lambda: pid not in mine(controller), "the end of the stopped one")
+        os.kill(the_relay(directory(controller)), signal.SIGSTOP)
+        endpoint.publish("8081:80")
+        assert asks(at(host), "::1", 8081, within=20) == GATEWAY
+
+
 def test_what_it_forgot_comes_again(host: str, controller: NetworkController, web: Sandbox, endpoint: Endpoint) -> None:
     """`reconcile` says what a relay does not carry, makes it so, and takes from it what is in no record; a plan names it."""
     endpoint.publish("8080:80")

@@ -202,6 +202,37 @@ def test_both_processes_die(controller: NetworkController, client: Sandbox) -> N
     assert dig(client, "web", "A") == ["10.7.0.2"]
 
 
+@pytest.mark.parametrize("which", [0, 1], ids=["the keeper", "the one that answers"])
+def test_either_process_may_hang(controller: NetworkController, client: Sandbox, which: int) -> None:
+    """When one of the service's processes is stopped it is replaced; a question that was asked meanwhile is answered."""
+    directory = _directory(controller)
+    assert dig(client, "web", "A") == ["10.7.0.2"]
+    before = processes(directory)
+    os.kill(before[which], signal.SIGSTOP)
+    assert dig(client, "web", "A", "+time=20") == ["10.7.0.2"]
+    wait_until(lambda: _are_others(directory, before), "two processes")
+    assert before[which] not in processes(directory)
+    late = controller.create_sandbox("late").connect(controller.network("front"))
+    assert dig(client, "late", "A") == [str(late.addresses[0])]
+
+
+def test_both_processes_hang(controller: NetworkController, client: Sandbox) -> None:
+    """When both are stopped, an operation that needs them has them replaced, and `close` leaves none."""
+    directory = _directory(controller)
+    assert dig(client, "web", "A") == ["10.7.0.2"]
+    before = processes(directory)
+    for each in before:
+        os.kill(each, signal.SIGSTOP)
+    late = controller.create_sandbox("late").connect(controller.network("front"))
+    assert dig(client, "late", "A", "+time=20") == [str(late.addresses[0])]
+    assert not set(before) & set(processes(directory))
+    wait_until(lambda: len(processes(directory)) == 2, "two processes")
+    for each in processes(directory):
+        os.kill(each, signal.SIGSTOP)
+    controller.close()
+    wait_until(lambda: not processes(directory), "the end of the service")
+
+
 @pytest.fixture
 def state(host: str, tmp_path: Path) -> Iterator[Path]:
     """A state directory; what its controller made is removed afterwards."""
