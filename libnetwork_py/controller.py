@@ -299,8 +299,7 @@ class NetworkController(InNotebook):
         Raises:
             NotFound: there is none. InvalidParameter: several ids begin so, or it is empty.
         """
-        with self._engine.reading() as state:
-            return self._endpoints.handle(state.any_endpoint(id))
+        return self._endpoints.find(id)
 
     # Many at once
 

@@ -107,6 +107,7 @@ class Cluster:
         self._over = False
         self._pid = os.getpid()
         self._dead: dict[str, float] = {}
+        self._look_again = 0.0
         self._thread = threading.Thread(target=self._follow, name="libnetwork_py cluster", daemon=True)
         engine.describer.at(vtep)
 
@@ -223,6 +224,21 @@ class Cluster:
         """Give up an endpoint that its batch has deleted again."""
         if endpoint.id not in self._engine.state.endpoints:
             self.give_up(self._planner.release(self._planner.held(endpoint, network)))
+
+    def follow(self, network_id: str) -> None:
+        """Have the endpoints of a network on other hosts in the records from now on."""
+        self._following.want(network_id)
+
+    def include(self, network: NetworkRecord, work: Work) -> None:
+        """Follow a network as a step of an operation."""
+        self._following.include(network, work)
+
+    def find(self, endpoint_id: str) -> None:
+        """Follow the networks that have an endpoint whose id begins so."""
+        with self._engine.reading():
+            networks = self.mirror.networks_with(endpoint_id)
+        for each in networks:
+            self._following.want(each)
 
     def missing(self, name: str) -> bool:
         """Whether the cluster has a network of that name that the records lack; they have it when this returns true."""
@@ -374,7 +390,7 @@ class Cluster:
                 if self._again.is_set() and not self._membership.away and self._watch is not None:
                     self._again.clear()
                     self._return()
-                self._bury()
+                self._bury(time.monotonic())
             except Exception as error:  # noqa: BLE001 (said in `info`, and tried again: the thread must go on)
                 self._warn(error)
                 pause = time.monotonic() + BACKOFF
@@ -413,11 +429,13 @@ class Cluster:
                 self._again.set()
                 raise
 
-    def _bury(self) -> None:
+    def _bury(self, now: float) -> None:
         """Remove what hosts have left that died long ago: the living host with the lowest id does it."""
+        if now < self._look_again:
+            return
+        self._look_again = now + TICK
         with self._engine.reading():
             dead = self.mirror.of_dead()
-        now = time.monotonic()
         self._dead = {host: self._dead.get(host, now) for host in dead}
         due = [host for host, since in self._dead.items() if now - since > LEFT_FOR * self._ttl]
         if due and self.host == min({*self.mirror.hosts(), self.host}):

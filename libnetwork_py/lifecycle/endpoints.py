@@ -67,6 +67,22 @@ class Endpoints:
         """Return the handle of a record."""
         return Endpoint(self, record)
 
+    def find(self, endpoint_id: str) -> Endpoint:
+        """Return an endpoint by id or the beginning of one; one on another host is asked for.
+
+        Raises:
+            NotFound: there is none.
+        """
+        try:
+            with self._engine.reading() as state:
+                return self.handle(state.any_endpoint(endpoint_id))
+        except NotFound:
+            if self._engine.cluster is None:
+                raise
+        self._engine.cluster.find(endpoint_id)
+        with self._engine.reading() as state:
+            return self.handle(state.any_endpoint(endpoint_id))
+
     def scene(self) -> Scene:
         """Return the whole topology, for a picture of what an object is part of; never waits long."""
         return survey(self._engine)
@@ -148,6 +164,8 @@ class Endpoints:
             )
         driver = self._engine.env.drivers.get(network.driver)
         record = _parse(network, driver, spec)
+        if network.host and self._engine.cluster is not None:
+            self._engine.cluster.include(network, work)
         if self._engine.state.endpoint_named(network.id, record.name):
             raise Conflict(
                 f"endpoint with name {record.name} already exists in network {network.name}",

@@ -1,5 +1,9 @@
 """From the cluster's documents to the records: networks and endpoints of other hosts come, change and go.
 
+Every network of the cluster has a record on every host, but the endpoints of other hosts only on a host that *follows* their network: one
+that has or had an endpoint on it, or was asked who is on it. To the rest they are documents that nobody reads, of which there may be a
+hundred thousand.
+
 May import: lifecycle, network, endpoint, errors.
 """
 
@@ -41,6 +45,35 @@ class Following:
         self._endpoints = endpoints
         self._mirror = mirror
         self._planner = planner
+        self._followed: set[str] = set()
+
+    def want(self, network_id: str) -> None:
+        """Follow a network from now on: its endpoints on other hosts are in the records when this returns."""
+        with self._engine.reading() as state:
+            network = state.networks.get(network_id)
+            if network is None or not network.host or network_id in self._followed:
+                return
+        staged = self._engine.staged
+        if staged is not None:
+            self.include(network, staged)
+            return
+        with self._engine.operation("follow the cluster") as work:
+            work.mirrored = True
+            self.include(network, work)
+
+    def include(self, network: NetworkRecord, work: Work) -> None:
+        """Follow a network as a step of an operation, such as one that creates an endpoint on it."""
+        if network.id not in self._followed:
+            self._followed.add(network.id)
+            work.on_undo(lambda: self._followed.discard(network.id))
+            self._together(self._mirror.endpoints(network.id), work)
+
+    def _also_followed(self) -> None:
+        """Follow what the records say is followed: those of an earlier run, or of another process."""
+        for network in self._engine.state.inhabited():
+            if network.host and network.id not in self._followed:
+                self._followed.add(network.id)
+                self._mirror.mark_network(network.id)
 
     def apply(self) -> None:
         """Take in what has changed.
@@ -50,11 +83,24 @@ class Following:
         """
         tried: set[str] = set()
         problems: list[Exception] = []
-        while keys := [key for key in self._mirror.dirty if key not in tried][:BATCH]:
+        while keys := self._marked(tried):
             tried.update(keys)
             self._some(keys, problems)
         if problems:
             raise problems[0]
+
+    def _marked(self, tried: set[str]) -> list[str]:
+        """Return marked keys that were not tried yet; those that do not concern this host are marked no more."""
+        with self._engine.reading():
+            self._also_followed()
+            dirty = self._mirror.dirty
+            for key in [each for each in dirty if not self._concerns(each)]:
+                del dirty[key]
+            return [key for key in dirty if key not in tried][:BATCH]
+
+    def _concerns(self, key: str) -> bool:
+        kind, _, rest = key.partition("/")
+        return kind != "endpoint" or rest.partition("/")[0] in self._followed
 
     def _some(self, keys: Sequence[str], problems: list[Exception]) -> None:
         """Take in some keys by one operation; if it fails, each half by one of its own."""
@@ -111,6 +157,7 @@ class Following:
                 self._lose(endpoint, f"network {network.name} was deleted by another host", work)
         self._engine.addressing.give_back_network(network, work)
         work.delete(network)
+        self._followed.discard(network.id)
 
     # Endpoints of other hosts
 

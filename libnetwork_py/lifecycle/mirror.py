@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from sys import intern
 
 from attrs import evolve
 
@@ -92,7 +93,7 @@ class Mirror:
         self._owner: dict[str, str] = {}
         self._of_host: dict[str, dict[str, None]] = {}
         self._of_network: dict[str, dict[str, None]] = {}
-        self._held: dict[str, dict[str, None]] = {}
+        self._held: dict[str, tuple[str, ...]] = {}
         """Addresses' keys, by the key of the endpoint that has them."""
 
     # Taking in
@@ -117,7 +118,7 @@ class Mirror:
         newest = held.revision if held is not None else self._gone.get(item.key, 0)
         if newest < item.revision:
             self._unlink(item.key)
-            self.items[item.key] = item
+            self.items[intern(item.key)] = item
             self._link(item)
             self._mark(item.key)
 
@@ -131,18 +132,19 @@ class Mirror:
             del self.items[key]
 
     def _link(self, item: Item) -> None:
-        kind, _, rest = item.key.partition("/")
-        owner = ""
+        """Note whose an item is. A host may hold a hundred thousand that it never uses: what they have in common is held once."""
+        key, owner = intern(item.key), ""
+        kind, _, rest = key.partition("/")
         if kind == "address":
-            owner, _, endpoint = item.document.decode(errors="replace").partition(" ")
-            self._held.setdefault(endpoint, {})[item.key] = None
+            owner, endpoint = _holder(item.document)
+            self._held[endpoint] = (*self._held.get(endpoint, ()), key)
             self.dirty[endpoint] = None
         elif kind == "endpoint":
             owner = _host_of(item.document)
-            self._of_network.setdefault(rest.partition("/")[0], {})[item.key] = None
+            self._of_network.setdefault(rest.partition("/")[0], {})[key] = None
         if owner:
-            self._owner[item.key] = owner
-            self._of_host.setdefault(owner, {})[item.key] = None
+            self._owner[key] = owner
+            self._of_host.setdefault(owner, {})[key] = None
 
     def _unlink(self, key: str) -> None:
         owner = self._owner.pop(key, "")
@@ -151,11 +153,10 @@ class Mirror:
         if kind == "endpoint":
             self._of_network.get(rest.partition("/")[0], {}).pop(key, None)
         elif kind == "address" and key in self.items:
-            endpoint = self.items[key].document.decode(errors="replace").partition(" ")[2]
-            held = self._held.get(endpoint, {})
-            held.pop(key, None)
-            if not held:
-                self._held.pop(endpoint, None)
+            _, endpoint = _holder(self.items[key].document)
+            held = tuple(each for each in self._held.pop(endpoint, ()) if each != key)
+            if held:
+                self._held[endpoint] = held
             self.dirty[endpoint] = None
 
     def _mark(self, key: str) -> None:
@@ -168,6 +169,21 @@ class Mirror:
     def mark_network(self, network_id: str) -> None:
         """Say that a network's endpoints may mean something else now."""
         self.dirty.update(self._of_network.get(network_id, {}))
+
+    def endpoints(self, network_id: str) -> list[str]:
+        """Return the keys of a network's endpoints."""
+        return list(self._of_network.get(network_id, ()))
+
+    def used_elsewhere(self, network_id: str) -> bool:
+        """Whether a network has an endpoint on another host that lives."""
+        owners = {self._owner.get(key, "") for key in self._of_network.get(network_id, ())}
+        return any(each != self.host and self.live(each) for each in owners)
+
+    def networks_with(self, endpoint_id: str) -> set[str]:
+        """Return the networks that have an endpoint whose id begins so."""
+        begin = f'"id":"{endpoint_id}'.encode()
+        keys = [key for keys in self._of_network.values() for key in keys if begin in self.items[key].document]
+        return {key.split("/", 2)[1] for key in keys}
 
     # Asking
 
@@ -253,8 +269,16 @@ def published(
     )  # fmt: skip
 
 
+def _holder(document: bytes) -> tuple[str, str]:
+    """Return the host and the endpoint's key that an address's document names."""
+    host, _, endpoint = document.decode(errors="replace").partition(" ")
+    return intern(host), intern(endpoint)
+
+
 def _host_of(document: bytes) -> str:
-    try:
-        return str(json.loads(document).get("host", ""))
-    except (ValueError, AttributeError):
-        return ""
+    """Return the host that an endpoint's document names, without reading the rest: most are of networks that this host does not use.
+
+    `encode` writes no space between them, and no text of a user's can look like it: its quotation marks are escaped.
+    """
+    host = document.partition(b'"host":"')[2].partition(b'"')[0]
+    return intern(host.decode(errors="replace"))

@@ -75,11 +75,13 @@ class Networks:
 
     def endpoints(self, network_id: str) -> list[Endpoint]:
         """Return the endpoints of a network, by name."""
+        self._follow(network_id)
         with self._engine.reading() as state:
             return [self._endpoints.handle(each) for each in state.in_network(network_id)]
 
     def endpoint(self, network_id: str, name_or_id: str) -> Endpoint:
         """Return one endpoint of a network."""
+        self._follow(network_id)
         with self._engine.reading() as state:
             return self._endpoints.handle(state.endpoint(network_id, name_or_id))
 
@@ -89,8 +91,14 @@ class Networks:
 
     def inspect(self, network_id: str) -> dict[str, Any]:
         """Return what ``docker network inspect`` returns."""
+        self._follow(network_id)
         with self._engine.reading() as state:
             return inspect_network(state, state.network(network_id))
+
+    def _follow(self, network_id: str) -> None:
+        """Have the endpoints on other hosts in the records, of which somebody asks."""
+        if self._engine.cluster is not None:
+            self._engine.cluster.follow(network_id)
 
     # Create
 

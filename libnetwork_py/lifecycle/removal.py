@@ -1,6 +1,6 @@
 """Taking away what nobody uses: unused networks, everything of a controller.
 
-May import: lifecycle.
+May import: lifecycle, network, errors.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from contextlib import suppress
 from attrs import field, frozen
 
 from ..errors import LibnetworkError
+from ..network import NetworkRecord
 from .endpoints import Endpoints
 from .engine import Engine
 from .networks import Networks
@@ -31,12 +32,18 @@ def prune_networks(engine: Engine) -> tuple[str, ...]:
         unused = [
             each
             for each in state.networks.values()
-            if not each.config_only and not state.in_network(each.id) and each.host in {"", engine.env.id}
+            if not each.config_only and not _is_used(each, engine) and each.host in {"", engine.env.id}
         ]
         for network in unused:
             engine.addressing.give_back_network(network, work)
             work.delete(network)
         return tuple(sorted(each.name for each in unused))
+
+
+def _is_used(network: NetworkRecord, engine: Engine) -> bool:
+    if engine.state.in_network(network.id):
+        return True
+    return bool(network.host) and engine.cluster is not None and engine.cluster.mirror.used_elsewhere(network.id)
 
 
 def remove_everything(engine: Engine, sandboxes: Sandboxes, endpoints: Endpoints, networks: Networks) -> None:

@@ -121,6 +121,10 @@ class State:
         """Return the endpoints of a network, by name."""
         return [self.endpoints[each] for _, each in sorted(self._in_network.get(network_id, {}).items())]
 
+    def inhabited(self) -> list[NetworkRecord]:
+        """Return the networks that have endpoints."""
+        return [self.networks[each] for each, names in self._in_network.items() if names and each in self.networks]
+
     def in_sandbox(self, sandbox_id: str) -> list[EndpointRecord]:
         """Return the endpoints joined to a sandbox, by interface: an order that every process and the next start see as well."""
         return sorted((self.endpoints[each] for each in self._in_sandbox.get(sandbox_id, ())), key=_by_interface)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import math
-from base64 import b64decode, b64encode
+from base64 import b64encode
+from binascii import a2b_base64
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -202,11 +203,11 @@ class EtcdStore:
 
     def item(self, pair: Mapping[str, Any]) -> Item:
         """Return an item as the gateway writes it."""
-        return Item(self.plain(pair["key"]), b64decode(pair.get("value", "")), int(pair["mod_revision"]))
+        return Item(self.plain(pair["key"]), a2b_base64(pair.get("value", "")), int(pair["mod_revision"]))
 
     def plain(self, key: str) -> str:
         """Return a key as the gateway writes it, without the prefix."""
-        return b64decode(key).decode().removeprefix(self._prefix)
+        return a2b_base64(key).decode().removeprefix(self._prefix)
 
     def stream(self, since: int) -> requests.Response:
         """Ask a member to tell what happens after a revision."""
@@ -255,10 +256,10 @@ class _Watch:
             return False
         events = result.get("events", ())
         if events:
-            last = {self._store.plain(event["kv"]["key"]): event for event in events}
+            last = {event["kv"]["key"]: event for event in events}
             self._seen = max(int(event["kv"]["mod_revision"]) for event in events)
             items = [self._store.item(event["kv"]) for event in last.values() if event.get("type") != "DELETE"]
-            gone = [key for key, event in last.items() if event.get("type") == "DELETE"]
+            gone = [self._store.plain(key) for key, event in last.items() if event.get("type") == "DELETE"]
             feed.put(Update(self._seen, tuple(items), tuple(gone)))
         return True
 
