@@ -150,14 +150,15 @@ class NetworkController(InNotebook):
         self._events: list[Events] = []
         identity = identify(store, known_host(host, kernel.privilege), config)
         env = compose(identity.id, store, kernel, config, directory)
-        self._env = evolve(env, summons=names, resolv_conf=host_resolv_conf(host))
-        kernel.attend(directory, self._env.ports.socket, lasting=self._temporary is None)
+        temporary = self._temporary is not None
+        self._env = evolve(env, summons=names, resolv_conf=host_resolv_conf(host), temporary=temporary)
+        kernel.attend(directory, self._env.ports.socket, lasting=not temporary)
         self._engine = Engine(self._env)
         self._endpoints = Endpoints(self._engine)
         self._networks = Networks(self._engine, self._endpoints)
         self._sandboxes = Sandboxes(self._engine, self._endpoints)
         self._engine.load()
-        self._cluster = join(url, self._engine, self._endpoints, host) if url else None
+        self._cluster = join(url, self._engine, self._endpoints, self._networks, host) if url else None
         if config.repair_on_open and (self._engine.state.networks or self._engine.state.sandboxes):
             reconcile(self._engine, repair=True)
         else:

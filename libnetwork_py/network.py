@@ -56,6 +56,7 @@ class NetworkRecord:
         decided: What its driver found out or decided when it was created, and needs to know ever after.
         created: Seconds since the epoch.
         host: Id of the host that created it, if it is of global scope and known to the cluster.
+        temporary: Its creator is a temporary controller: when that has left the cluster and nobody is on it any more, it goes.
         vnis: The number of each subnet in the cluster, 24 bits, where its driver needs one.
     """
 
@@ -79,6 +80,7 @@ class NetworkRecord:
     created: float = 0.0
     vnis: tuple[int, ...] = ()
     host: str = ""
+    temporary: bool = False
 
     @property
     def families(self) -> tuple[Family, ...]:

@@ -16,7 +16,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from attrs import frozen
@@ -27,6 +27,7 @@ from ..network import NetworkRecord
 from ..store.api import Item, Write
 from ..store.cluster import Check, Update, Watch
 from ..types import IPAddress
+from .burying import Burying
 from .claims import Group, Moved, Planner, Touched, moved, transactions
 from .following import Following
 from .membership import Membership
@@ -35,6 +36,7 @@ from .mirror import Mirror, endpoint_key, fence_key, host_key, known_keys, netwo
 if TYPE_CHECKING:
     from .endpoints import Endpoints
     from .engine import Engine
+    from .networks import Networks
     from .work import Work
 
 T = TypeVar("T")
@@ -47,8 +49,6 @@ TICK = 0.2
 """Seconds between two looks of the following thread at what else there is to do."""
 BACKOFF = 1.0
 """Seconds after which changes are tried again that could not be applied."""
-LEFT_FOR = 10.0
-"""For how many times its lease the keys of a dead host are kept for it, unless somebody wants them before."""
 
 
 @frozen
@@ -85,29 +85,29 @@ class Cluster:
     Args:
         engine: Runs the operations.
         endpoints: Removes endpoints of this host that it has lost.
+        networks: Deletes networks that a temporary controller has left.
         membership: Its lease.
         vtep: This host's address in the underlay.
         ttl: Seconds of the lease.
     """
 
     def __init__(
-        self, engine: Engine, endpoints: Endpoints, membership: Membership, vtep: IPAddress | None, ttl: float
-    ) -> None:
+        self, engine: Engine, endpoints: Endpoints, networks: Networks, membership: Membership,
+        vtep: IPAddress | None, ttl: float,
+    ) -> None:  # fmt: skip
         self.host = engine.env.id
         self.vtep = vtep
         self.mirror = Mirror(self.host)
         self._engine = engine
         self._membership = membership
-        self._ttl = ttl
         self._planner = Planner(self.mirror, engine.state)
         self._planner.vtep = vtep
         self._following = Following(engine, endpoints, self.mirror, self._planner)
+        self._burying = Burying(engine, networks, self.mirror, ttl, self._write)
         self._watch: Watch | None = None
         self._again = threading.Event()
         self._over = False
         self._pid = os.getpid()
-        self._dead: dict[str, float] = {}
-        self._look_again = 0.0
         self._thread = threading.Thread(target=self._follow, name="libnetwork_py cluster", daemon=True)
         engine.describer.at(vtep)
 
@@ -390,7 +390,7 @@ class Cluster:
                 if self._again.is_set() and not self._membership.away and self._watch is not None:
                     self._again.clear()
                     self._return()
-                self._bury(time.monotonic())
+                self._burying.look(time.monotonic())
             except Exception as error:  # noqa: BLE001 (said in `info`, and tried again: the thread must go on)
                 self._warn(error)
                 pause = time.monotonic() + BACKOFF
@@ -428,24 +428,6 @@ class Cluster:
             except Unavailable:
                 self._again.set()
                 raise
-
-    def _bury(self, now: float) -> None:
-        """Remove what hosts have left that died long ago: the living host with the lowest id does it."""
-        if now < self._look_again:
-            return
-        self._look_again = now + TICK
-        with self._engine.reading():
-            dead = self.mirror.of_dead()
-        self._dead = {host: self._dead.get(host, now) for host in dead}
-        due = [host for host, since in self._dead.items() if now - since > LEFT_FOR * self._ttl]
-        if due and self.host == min({*self.mirror.hosts(), self.host}):
-            with self._engine.exclusive():
-                self._write(list(self._leftovers(due, dead)))
-
-    def _leftovers(self, due: Sequence[str], dead: dict[str, list[str]]) -> Iterator[Group]:
-        for host in due:
-            for key in dead[host]:
-                yield Group((Write(key, None, self.mirror.revision(key)),), (Check(host_key(host), 0),))
 
     def _warn(self, error: Exception) -> None:
         text = f"following the cluster: {error}"

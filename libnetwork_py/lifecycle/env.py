@@ -29,6 +29,7 @@ class Env:
         table: Its firewall table.
         files: Where each sandbox has a folder for its files.
         resolv_conf: The host's file.
+        temporary: Whether all that the controller makes is to go with it.
         summons: Finds and starts the name service's process, if there is to be one.
     """
 
@@ -43,3 +44,4 @@ class Env:
     files: Path = Path("/etc/netns")
     resolv_conf: Path = Path("/etc/resolv.conf")
     summons: Summons | None = None
+    temporary: bool = False

@@ -20,17 +20,19 @@ from .cluster import Cluster
 from .endpoints import Endpoints
 from .engine import Engine
 from .membership import Membership
+from .networks import Networks
 
 GROUP = "libnetwork_py.stores"
 
 
-def join(url: ClusterUrl, engine: Engine, endpoints: Endpoints, host: str) -> Cluster:
+def join(url: ClusterUrl, engine: Engine, endpoints: Endpoints, networks: Networks, host: str) -> Cluster:
     """Return the cluster of a URL, joined; if its store does not answer, it is joined when it does.
 
     Args:
         url: Where the store is.
         engine: The controller's.
         endpoints: Its use cases of endpoints.
+        networks: Its use cases of networks.
         host: Path of the namespace that plays the host, from which the store is reached; empty for the caller's own, from which it is
             reached without root too.
 
@@ -47,7 +49,7 @@ def join(url: ClusterUrl, engine: Engine, endpoints: Endpoints, host: str) -> Cl
         store = _opened(url, env.config)
     vtep = env.config.advertise or _source(url, env.kernel)
     membership = Membership(store, env.id, os.uname().nodename, vtep, env.config.lease_ttl, inside=inside)
-    cluster = engine.cluster = Cluster(engine, endpoints, membership, vtep, env.config.lease_ttl)
+    cluster = engine.cluster = Cluster(engine, endpoints, networks, membership, vtep, env.config.lease_ttl)
     cluster.start(url.timeout)
     return cluster
 

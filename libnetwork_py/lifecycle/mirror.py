@@ -174,10 +174,9 @@ class Mirror:
         """Return the keys of a network's endpoints."""
         return list(self._of_network.get(network_id, ()))
 
-    def used_elsewhere(self, network_id: str) -> bool:
-        """Whether a network has an endpoint on another host that lives."""
-        owners = {self._owner.get(key, "") for key in self._of_network.get(network_id, ())}
-        return any(each != self.host and self.live(each) for each in owners)
+    def used(self, network_id: str) -> bool:
+        """Whether a network has an endpoint on a host that lives, this one included."""
+        return any(self.live(self._owner.get(key, "")) for key in self._of_network.get(network_id, ()))
 
     def networks_with(self, endpoint_id: str) -> set[str]:
         """Return the networks that have an endpoint whose id begins so."""

@@ -163,7 +163,9 @@ class Networks:
         """Have the driver check the record and IPAM fill in its subnets, nothing of either before all that was asked parses."""
         engine = self._engine
         driver = engine.env.drivers.get(record.driver)
-        record = evolve(record, scope=driver.capability.scope, host=self._creator(record.name, driver))
+        host = self._creator(record.name, driver)
+        temporary = bool(host) and engine.env.temporary
+        record = evolve(record, scope=driver.capability.scope, host=host, temporary=temporary)
         others = [
             each for each in engine.state.networks.values() if each.driver == record.driver and not each.config_only
         ]

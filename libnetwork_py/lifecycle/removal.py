@@ -43,7 +43,7 @@ def prune_networks(engine: Engine) -> tuple[str, ...]:
 def _is_used(network: NetworkRecord, engine: Engine) -> bool:
     if engine.state.in_network(network.id):
         return True
-    return bool(network.host) and engine.cluster is not None and engine.cluster.mirror.used_elsewhere(network.id)
+    return bool(network.host) and engine.cluster is not None and engine.cluster.mirror.used(network.id)
 
 
 def remove_everything(engine: Engine, sandboxes: Sandboxes, endpoints: Endpoints, networks: Networks) -> None:

@@ -248,6 +248,7 @@ _TABLES: Mapping[str, Table[Any]] = {
             "routes": ROUTES,
             "created": NUMBER,
             "host": TEXT,
+            "temporary": FLAG,
             "vnis": INTEGERS,
         },
     ),

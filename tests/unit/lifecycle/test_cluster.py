@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from attrs import evolve
 
 from libnetwork_py.errors import Conflict, LibnetworkError, NotFound, NotSupported
 from libnetwork_py.store.api import Write
@@ -263,6 +264,64 @@ def test_a_temporary_controllers_end_frees_everything(two: tuple[Host, Host]) ->
     front.delete()
     first.controller.close()
     assert [each for each in documents(second) if each.startswith("host/")] == [f"host/{second.cluster.host}"]
+
+
+def test_a_dead_temporary_controllers_networks_go_when_nobody_is_on_them() -> None:
+    """What a temporary controller left that died goes after its lease; what another host is on goes when that has left it."""
+    with hosts(3, ttl=0.5) as (gone, kept, user):
+        for host in (gone, user):
+            host.cluster._burying._patience = 0.3
+        gone.controller._engine.env = evolve(gone.controller._engine.env, temporary=True)
+        for name in ("lonely", "used"):
+            gone.controller.create_network(name, "mesh")
+        kept.controller.create_network("lasting", "mesh")
+        gone.controller.create_sandbox("a").connect(gone.controller.network("lonely"))
+        gone.controller.create_sandbox("b").connect(gone.controller.network("used"))
+        endpoint = user.controller.network("used").create_endpoint("c")
+        for host in (gone, kept):
+            host.die()
+        until(lambda: [each.name for each in user.controller.networks()] == ["lasting", "used"])
+        until(lambda: [each.name for each in user.controller.network("used").endpoints()] == ["c"])
+        endpoint.delete()
+        until(lambda: [each.name for each in user.controller.networks()] == ["lasting"])
+        until(lambda: {key.partition("/")[0] for key in documents(user)} == {"host", "pools", "network", "vni"})
+
+
+def test_a_host_reads_only_the_networks_that_it_uses(two: tuple[Host, Host]) -> None:
+    """Endpoints of a network are no records of a host that has none on it and asked for none; then they are, and stay."""
+    first, second = two
+    front, back = (first.controller.create_network(name, "mesh") for name in ("front", "back"))
+    a, b = front.create_endpoint("a"), back.create_endpoint("b")
+    until(lambda: f"endpoint/{back.id}/b" in second.cluster.mirror.items)
+    until(lambda: not second.cluster.mirror.dirty)
+    assert second.controller._engine.state.endpoints == {}
+    second.controller.network("front").create_endpoint("c")
+    assert {each.name for each in second.controller._engine.state.endpoints.values()} == {"a", "c"}
+    a.delete()
+    until(lambda: {each.name for each in second.controller._engine.state.endpoints.values()} == {"c"})
+    assert second.controller.endpoint(b.id[:20]).name == "b"
+    late = back.create_endpoint("late")
+    until(lambda: late.id in second.controller._engine.state.endpoints)
+    with pytest.raises(NotFound):
+        second.controller.endpoint("nobody")
+
+
+def test_a_batch_and_a_plan_see_who_is_there(two: tuple[Host, Host]) -> None:
+    """In a batch and in a plan a host's first endpoint on a network avoids the others' addresses and names, undone with it."""
+    first, second = two
+    front = first.controller.create_network("front", "mesh")
+    first.controller.create_sandbox("a").connect(front)
+    until(lambda: f"endpoint/{front.id}/a" in second.cluster.mirror.items)
+    with second.controller.plan() as plan:
+        second.controller.create_sandbox("b").connect(second.controller.network("front"))
+    assert "10.0.0.2" in plan.text, "the plan tells the kernel of the other"
+    assert second.controller._engine.state.endpoints == {}
+    with second.controller.batch():
+        endpoint = second.controller.create_sandbox("b").connect(second.controller.network("front"))
+        assert str(endpoint.addresses[0]) == "10.0.0.3"
+        with pytest.raises(Conflict):
+            second.controller.network("front").create_endpoint("a")
+    until(lambda: (first.routes, second.routes) == (["10.0.0.3"], ["10.0.0.2"]))
 
 
 def test_a_batch_is_claimed_whole(two: tuple[Host, Host]) -> None:
