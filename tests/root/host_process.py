@@ -70,6 +70,15 @@ class HostProcess:
             if stream is not None:
                 stream.close()
 
+    def end(self) -> None:
+        """Have it remove what it made, and end, whatever has become of it."""
+        try:
+            self.close()
+        except (AssertionError, OSError, ValueError):
+            self.kill()
+            self.start()
+            self.close()
+
     def close(self) -> None:
         """Have it remove what it made, and end."""
         if self._process.poll() is None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
 from typing import Any
 
 from attrs import define, evolve, field
@@ -23,6 +25,7 @@ from libnetwork_py.kernel.linux import LinuxKernel
 from libnetwork_py.network import NetworkRecord, Subnet
 from libnetwork_py.sandbox import SandboxRecord
 from libnetwork_py.types import EMPTY, IPAddress
+from tests.engines.servers import Server, program
 from tests.root import machine
 
 DRIVER = OverlayDriver()
@@ -183,6 +186,23 @@ def _host(stack: ExitStack, underlay: str, number: int, family: int, mtu: int) -
     kernel = LinuxKernel(path)
     stack.callback(kernel.close)
     return Host(number, path, kernel, family)
+
+
+@contextmanager
+def etcd(path: str, address: str, directory: Path) -> Iterator[Server]:
+    """An etcd in a namespace, reached at one of its addresses; the next one on the same directory has what it had."""
+    client, peer = f"http://{address}:2379", f"http://{address}:2380"
+    options = ["--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer]
+    first = ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}", "--log-level=error"]
+    argv = ["nsenter", f"--net={path}", program("etcd"), "--data-dir", str(directory / "data")]
+    server = Server([*argv, *options, *first], 2379, directory, address)
+    health = [sys.executable, "-c", f"import urllib.request as u; print(u.urlopen('{client}/health', timeout=2).read())"]
+    server.start()
+    try:
+        server.until(lambda: "true" in machine.run_in(path, health, check=False).stdout)
+        yield server
+    finally:
+        server.kill()
 
 
 @contextmanager

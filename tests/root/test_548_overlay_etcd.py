@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import signal
-import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from attrs import frozen
 from tests.engines.servers import Server, program
 from tests.root import machine, overlay_lab
 from tests.root.host_process import HostProcess
-from tests.root.overlay_lab import Lab
+from tests.root.overlay_lab import Lab, etcd
 
 TTL = 2.0
 
@@ -29,31 +28,6 @@ class Cluster:
     hosts: tuple[HostProcess, ...]
 
 
-@contextmanager
-def etcd(lab: Lab, directory: Path) -> Iterator[Server]:
-    """An etcd of its own in the underlay."""
-    machine.run_in(lab.underlay, ["ip", "addr", "add", "10.99.0.254/24", "dev", "br0"])
-    client, peer = "http://10.99.0.254:2379", "http://10.99.0.254:2380"
-    options = ["--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer]
-    first = ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}", "--log-level=error"]
-    argv = ["nsenter", f"--net={lab.underlay}", program("etcd"), "--data-dir", str(directory / "data")]
-    server = Server([*argv, *options, *first], 2379, directory, "10.99.0.254")
-
-    def healthy() -> bool:
-        with lab.hosts[0].kernel.socket(lab.underlay, socket.AF_INET, socket.SOCK_STREAM) as asking:
-            asking.settimeout(2)
-            asking.connect(("10.99.0.254", 2379))
-            asking.sendall(b"GET /health HTTP/1.0\r\n\r\n")
-            return b"true" in asking.recv(1000)
-
-    server.start()
-    try:
-        server.until(healthy)
-        yield server
-    finally:
-        server.kill()
-
-
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     """Three hosts of a cluster."""
@@ -61,23 +35,14 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     with ExitStack() as stack:
         lab = stack.enter_context(overlay_lab.lab(3))
         (tmp_path / "etcd").mkdir()
-        store = stack.enter_context(etcd(lab, tmp_path / "etcd"))
+        machine.run_in(lab.underlay, ["ip", "addr", "add", "10.99.0.254/24", "dev", "br0"])
+        store = stack.enter_context(etcd(lab.underlay, "10.99.0.254", tmp_path / "etcd"))
         hosts: list[HostProcess] = []
         for host in lab.hosts:
             made = HostProcess(host.path, tmp_path / f"host{host.number}", "etcd://10.99.0.254:2379", lease_ttl=TTL)
-            stack.callback(end, made)
+            stack.callback(made.end)
             hosts.append(made)
         yield Cluster(lab, store, tuple(hosts))
-
-
-def end(host: HostProcess) -> None:
-    """Let a host remove what it made, whatever has become of it."""
-    try:
-        host.close()
-    except (AssertionError, OSError, ValueError):
-        host.kill()
-        host.start()
-        host.close()
 
 
 def until(condition: object, what: str, seconds: float = 20) -> None:
