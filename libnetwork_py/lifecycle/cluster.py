@@ -26,7 +26,6 @@ from ..errors import Conflict, LibnetworkError, Unavailable
 from ..network import NetworkRecord
 from ..store.api import Item, Write
 from ..store.cluster import Check, Update, Watch
-from ..types import IPAddress
 from .burying import Burying
 from .claims import Group, Moved, Planner, Touched, moved, transactions
 from .following import Following
@@ -87,25 +86,24 @@ class Cluster:
         endpoints: Removes endpoints of this host that it has lost.
         networks: Deletes networks that a temporary controller has left.
         membership: Its lease.
-        vtep: This host's address in the underlay.
         ttl: Seconds of the lease.
     """
 
     def __init__(
         self, engine: Engine, endpoints: Endpoints, networks: Networks, membership: Membership,
-        vtep: IPAddress | None, ttl: float,
+        ttl: float,
     ) -> None:  # fmt: skip
         self.host = engine.env.id
-        self.vtep = vtep
+        self.vtep = vtep = membership.vtep
         self.mirror = Mirror(self.host)
         self._engine = engine
         self._membership = membership
         self._planner = Planner(self.mirror, engine.state)
         self._planner.vtep = vtep
-        self._following = Following(engine, endpoints, self.mirror, self._planner)
+        self._again = threading.Event()
+        self._following = Following(engine, endpoints, self.mirror, self._planner, self.resync)
         self._burying = Burying(engine, networks, self.mirror, ttl, self._write)
         self._watch: Watch | None = None
-        self._again = threading.Event()
         self._over = False
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._follow, name="libnetwork_py cluster", daemon=True)

@@ -10,7 +10,7 @@ May import: lifecycle, network, endpoint, errors.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..endpoint import EndpointRecord
@@ -38,13 +38,17 @@ class Following:
         endpoints: Removes endpoints.
         mirror: What the cluster says.
         planner: Says what of this host's own it should say.
+        compare: Has this host's own endpoints compared with the cluster soon.
     """
 
-    def __init__(self, engine: Engine, endpoints: Endpoints, mirror: Mirror, planner: Planner) -> None:
+    def __init__(
+        self, engine: Engine, endpoints: Endpoints, mirror: Mirror, planner: Planner, compare: Callable[[], None]
+    ) -> None:
         self._engine = engine
         self._endpoints = endpoints
         self._mirror = mirror
         self._planner = planner
+        self._compare = compare
         self._followed: set[str] = set()
 
     def want(self, network_id: str) -> None:
@@ -163,8 +167,20 @@ class Following:
 
     def _endpoint_goes(self, key: str, wanted: Record | None, work: Work) -> None:
         held = self._held(key)
-        if held is not None and held.host and (wanted is None or wanted.id != held.id):
+        if held is None:
+            return
+        if not held.host:
+            self._check_own(held)
+        elif wanted is None or wanted.id != held.id:
             self._drop(held, work)
+
+    def _check_own(self, endpoint: EndpointRecord) -> None:
+        """Compare once more if the cluster has something else under the keys of this host's own endpoint.
+
+        It compares when it returns to the cluster, but what others did while it was away may be told only after that.
+        """
+        if not self._planner.standing(endpoint, self._engine.state.networks[endpoint.network_id]):
+            self._compare()
 
     def _endpoint_comes(self, key: str, wanted: Record | None, work: Work) -> None:
         state = self._engine.state
@@ -172,7 +188,7 @@ class Following:
         if not isinstance(wanted, EndpointRecord) or wanted == held or wanted.network_id not in state.networks:
             return
         if held is not None and not held.host:
-            return  # this host has lost it, and finds out when it compares
+            return  # this host has lost it, and compares
         work.put(wanted)
         if held is None:
             network = state.networks[wanted.network_id]

@@ -49,7 +49,7 @@ def join(url: ClusterUrl, engine: Engine, endpoints: Endpoints, networks: Networ
         store = _opened(url, env.config)
     vtep = env.config.advertise or _source(url, env.kernel)
     membership = Membership(store, env.id, os.uname().nodename, vtep, env.config.lease_ttl, inside=inside)
-    cluster = engine.cluster = Cluster(engine, endpoints, networks, membership, vtep, env.config.lease_ttl)
+    cluster = engine.cluster = Cluster(engine, endpoints, networks, membership, env.config.lease_ttl)
     cluster.start(url.timeout)
     return cluster
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from ..errors import Conflict, LibnetworkError, Unavailable
 from ..store.api import Write
-from ..store.cluster import Check, ClusterStore, unreachable
+from ..store.cluster import Check, ClusterStore
 from ..types import IPAddress
 from .mirror import host_key
 
@@ -39,6 +39,7 @@ class Membership:
 
     Attributes:
         revision: Of the host's own document.
+        vtep: The host's address in the underlay.
         away: Why the store cannot be reached; empty if it can.
     """
 
@@ -47,6 +48,7 @@ class Membership:
         *, inside: Callable[[], AbstractContextManager[None]],
     ) -> None:  # fmt: skip
         self.revision = 0
+        self.vtep = vtep
         self.away = ""
         self.limit = store.limit
         self.where = store.where
@@ -85,7 +87,7 @@ class Membership:
             Unavailable: ``cluster_unreachable``: it does not answer, or did not a moment ago.
         """
         if self.away:
-            raise unreachable(self.where, self.away)
+            raise Unavailable(self.away, code="cluster_unreachable", cluster=self.where)
         return self._ask(function)
 
     def _ask(self, function: Callable[[ClusterStore], T]) -> T:

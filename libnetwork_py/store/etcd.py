@@ -173,6 +173,12 @@ class EtcdStore:
             said = text
         if "lease not found" in said:
             return Conflict("the lease has ended: take a new one", code="lease_over")
+        if "CommonName" in said:
+            return Forbidden(
+                f"the cluster's store {self.where} refuses: {said}; etcd's gateway takes user and password only with a client certificate"
+                " that has no common name: make one with names in subjectAltName alone",
+                code="cluster_refused",
+            )
         if "auth" in said or "permission" in said or "user name is empty" in said:
             return Forbidden(
                 f"the cluster's store {self.where} refuses: {said}; put user and password into its URL",

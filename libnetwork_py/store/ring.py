@@ -92,10 +92,10 @@ class Ring(Generic[C]):
         try:
             return self.ask(attempt)
         except Conflict:
-            made = _made(writes, get([write.key for write in writes])) if unsure else None
-            if made is None:
+            revision = made(writes, get([write.key for write in writes])) if unsure else None
+            if revision is None:
                 raise
-            return made
+            return revision
 
     def _pass_on(self, place: int) -> None:
         with self._guard:
@@ -103,7 +103,7 @@ class Ring(Generic[C]):
                 self._current = (place + 1) % len(self._servers)
 
 
-def _made(writes: Sequence[Write], found: Snapshot) -> int | None:
+def made(writes: Sequence[Write], found: Snapshot) -> int | None:
     """Return the revision at which all is as ``writes`` would have it; ``None`` if something is not."""
     held = {item.key: item for item in found.items}
     for write in writes:

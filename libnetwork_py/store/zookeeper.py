@@ -6,13 +6,14 @@ transactions, leases and the watch.
 Revisions are ZooKeeper's transaction numbers (``mzxid``). A lease is a session of its own, which its client keeps alive by itself. Every
 commit appends the keys that it wrote to a log, of which a watch reads what is new, and everything if it was cut off meanwhile.
 
-May import: store.api, store.checks, store.cluster, store.feed, store.znodes, errors; kazoo.
+May import: store.api, store.checks, store.cluster, store.feed, store.ring, store.znodes, errors; kazoo.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ from kazoo.exceptions import (
     RolledBackError,
     SessionExpiredError,
 )  # fmt: skip
+from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.security import make_digest_acl
 
 from ..errors import Conflict, Forbidden, Unavailable
@@ -39,6 +41,7 @@ from .api import Write
 from .checks import check_distinct, check_expected
 from .cluster import Check, ClusterUrl, Snapshot, check_size, unreachable
 from .feed import Feed
+from .ring import made
 from .znodes import Tree, Watching
 
 T = TypeVar("T")
@@ -47,6 +50,9 @@ PORT = 2181
 LIMIT = 128
 SESSION = 10.0
 """Seconds of the session that does everything but hold leases."""
+
+RETRY = {"max_tries": -1, "delay": 0.1, "max_delay": 1.0}
+"""Seconds between a client's attempts to connect again: kazoo's own grow to an hour."""
 
 _AWAY = (ConnectionLoss, ConnectionClosedError, SessionExpiredError)
 _CHANGED = (BadVersionError, NoNodeError, NodeExistsError, RolledBackError)
@@ -77,6 +83,7 @@ class ZooKeeperStore:
         self._leases: dict[str, KazooClient] = {}
         self._watches: list[Feed] = []
         self._guard = threading.Lock()
+        self._connected: threading.Event | None = None
         self._ready = False
         self._closed = False
 
@@ -90,6 +97,7 @@ class ZooKeeperStore:
                 f"lease {lease} has ended, or is another client's: take a new one", code="lease_over", lease=lease
             )
         owner = self._leases[lease] if lease else self._client
+        unsure: list[bool] = []
 
         def attempt() -> int:
             found = self.tree.find([write.key for write in writes] + [check.key for check in checks])
@@ -100,9 +108,19 @@ class ZooKeeperStore:
             for write in writes:
                 check_expected(write, found[write.key].revision)
                 self.tree.add_write(transaction, found[write.key], write, leased=bool(lease))
-            return self.tree.end(transaction, [write.key for write in writes], self._url.timeout)
+            try:
+                return self.tree.end(transaction, [write.key for write in writes], self._url.timeout)
+            except (*_AWAY, self._client.handler.timeout_exception):
+                unsure.append(True)
+                raise
 
-        return self._ask(lambda: self._repeated(attempt, writes, checks))
+        try:
+            return self._ask(lambda: self._repeated(attempt, writes, checks))
+        except Conflict:  # perhaps with our own commit, whose answer was lost with the connection
+            revision = made(writes, self.get(*(write.key for write in writes))) if unsure else None
+            if revision is None:
+                raise
+            return revision
 
     def _repeated(self, attempt: Callable[[], int], writes: Sequence[Write], checks: Sequence[Check]) -> int:
         """Try again where the tree changed between looking and writing; who expected something hears so when it looks again."""
@@ -219,10 +237,13 @@ class ZooKeeperStore:
 
     def _connect(self, end: float) -> None:
         with self._guard:
-            if not self._client.connected:
-                self._client.start_async().wait(max(end - time.monotonic(), 0.05))
-            if not self._client.connected:
-                raise ConnectionLoss
+            # started once: later it connects again by itself, with the same session if that lives
+            connected: threading.Event = self._connected or self._client.start_async()
+            self._connected = connected
+        connected.wait(max(end - time.monotonic(), 0.05))
+        if not self._client.connected:
+            raise ConnectionLoss
+        with self._guard:
             if not self._ready:
                 self.tree.prepare()
                 self._ready = True
@@ -235,8 +256,28 @@ def _client(url: ClusterUrl, timeout: float) -> Any:
         given["auth_data"] = [("digest", f"{url.username}:{url.password}")]
         given["default_acl"] = [make_digest_acl(url.username, url.password, all=True)]
     if url.tls:
-        given |= {"use_ssl": True, "ca": url.ca or None, "certfile": url.cert or None, "keyfile": url.key or None}
-    return KazooClient(hosts, timeout, logger=logger, **given)
+        given |= {"use_ssl": True, "handler": _Encrypted(url)}
+    return KazooClient(hosts, timeout, logger=logger, connection_retry=RETRY, **given)
+
+
+class _Encrypted(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo has no types
+    """Connects with TLS. kazoo's own trusts the machine's authorities beside the one given, and leaves a failed handshake's socket open."""
+
+    def __init__(self, url: ClusterUrl) -> None:
+        super().__init__()
+        self._context = ssl.create_default_context(cafile=url.ca or None)
+        if url.cert:
+            self._context.load_cert_chain(url.cert, url.key or None)
+
+    def create_connection(self, address: tuple[str, int], hostname: str, timeout: float, **_: object) -> ssl.SSLSocket:
+        """Return a connection to a server whose certificate is good for its name."""
+        plain = socket.create_connection(address, timeout)
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return self._context.wrap_socket(plain, server_hostname=hostname)
+        except BaseException:
+            plain.close()
+            raise
 
 
 def _session(client: Any) -> str:

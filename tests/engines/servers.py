@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -18,8 +19,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from attrs import field, frozen
 
 ROOT = Path(os.environ.get("LIBNETWORK_PY_ENGINES") or Path(__file__).parents[2] / "build/engines")
 PATIENCE = 60.0
@@ -33,8 +36,13 @@ JARS = (
 class Server:
     """One engine's process: ``address`` is where clients reach it."""
 
-    def __init__(self, argv: Sequence[str], port: int, directory: Path, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, argv: Sequence[str], port: int, directory: Path, host: str = "127.0.0.1",
+        *, secrets: Secrets | None = None, health: int = 0,
+    ) -> None:  # fmt: skip
         self.argv, self.port, self.directory, self.host = list(argv), port, directory, host
+        self.secrets, self.health = secrets, health
+        self.headers: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -56,14 +64,33 @@ class Server:
 
     def ask(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
         """Return what etcd's gateway answers."""
-        connection = http.client.HTTPConnection(self.address, timeout=30)
-        try:
-            connection.request("POST", path, json.dumps(body))
-            answer = json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
+        answer = json.loads(self._request("POST", path, json.dumps(body), 30)[1])
         assert isinstance(answer, dict)
         return answer
+
+    def get(self, path: str) -> bytes:
+        """Return what an HTTP server answers; nothing if that is an error."""
+        status, body = self._request("GET", path, None, 2)
+        return body if status == 200 else b""
+
+    def said(self, word: bytes) -> bytes:
+        """Return what ZooKeeper says to one of its four-letter words."""
+        with socket.create_connection((self.host, self.health), timeout=2) as connection:
+            connection.sendall(word)
+            return b"".join(iter(lambda: connection.recv(4096), b""))
+
+    def _request(self, method: str, path: str, body: str | None, seconds: float) -> tuple[int, bytes]:
+        connection = (
+            http.client.HTTPSConnection(self.address, timeout=seconds, context=self.secrets.context)
+            if self.secrets
+            else http.client.HTTPConnection(self.address, timeout=seconds)
+        )
+        try:
+            connection.request(method, path, body, self.headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
 
     def kill(self) -> None:
         """End it at once, without a word."""
@@ -110,24 +137,49 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in found]
 
 
-def get(address: str, path: str) -> bytes:
-    """Return what an HTTP server answers."""
-    connection = http.client.HTTPConnection(address, timeout=2)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        body = answer.read()
-        return body if answer.status == 200 else b""
-    finally:
-        connection.close()
+@frozen
+class Secrets:
+    """What a cluster that trusts nobody is started with: certificates of its own, and one credential."""
+
+    cert: Path
+    key: Path
+    user: str = "labs"
+    password: str = field(factory=lambda: f"{uuid4().hex} @/:of ours")
+    token: str = field(factory=lambda: str(uuid4()))
+
+    @classmethod
+    def make(cls, directory: Path) -> Secrets:
+        """Make a certificate that is its own authority, for servers on loopback and for their clients.
+
+        It has no common name: etcd's gateway refuses a client that has one as soon as users have passwords.
+        """
+        if shutil.which("openssl") is None:
+            pytest.skip("no openssl to make certificates with")
+        made = cls(directory / "cert.pem", directory / "key.pem")
+        subject = ["-subj", "/O=labs", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+        curve = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        subprocess.run(
+            ["openssl", *curve, *subject, "-keyout", made.key, "-out", made.cert], check=True, capture_output=True
+        )
+        return made
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """What a client connects with."""
+        context = ssl.create_default_context(cafile=str(self.cert))
+        context.load_cert_chain(self.cert, self.key)
+        return context
 
 
 @contextmanager
-def etcd(members: int = 1, *options: str) -> Iterator[list[Server]]:
-    """Start an etcd cluster."""
+def etcd(members: int = 1, *options: str, secrets: Secrets | None = None) -> Iterator[list[Server]]:
+    """Start an etcd cluster; with ``secrets``, one that takes encrypted connections of clients with a certificate, and no password yet."""
     binary, ports = program("etcd"), free_ports(2 * members)
     clients, peers = ports[:members], ports[members:]
-    scheme = "https" if any("--cert-file" in each for each in options) else "http"
+    scheme = "https" if secrets else "http"
+    if secrets:
+        files = [f"--cert-file={secrets.cert}", f"--key-file={secrets.key}", f"--trusted-ca-file={secrets.cert}"]
+        options = (*options, *files, "--client-cert-auth")
     cluster = ",".join(f"m{number}=http://127.0.0.1:{port}" for number, port in enumerate(peers))
     with _directories(members) as directories:
         servers = [
@@ -138,80 +190,91 @@ def etcd(members: int = 1, *options: str) -> Iterator[list[Server]]:
                     "--listen-peer-urls", f"http://127.0.0.1:{peer}", "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}",
                     "--initial-cluster", cluster, "--heartbeat-interval=50", "--election-timeout=500", *options,
                 ],
-                client, directory,
+                client, directory, secrets=secrets,
             )
             for number, (client, peer, directory) in enumerate(zip(clients, peers, directories, strict=True))
         ]  # fmt: skip
         with _running(servers):
             for server in servers:
-                server.until(lambda server=server: _healthy(server, scheme))  # type: ignore[misc]
+                server.until(lambda server=server: b"true" in server.get("/health"))  # type: ignore[misc]
             yield servers
 
 
-def _healthy(server: Server, scheme: str) -> bool:
-    if scheme == "https":  # it is asked for a certificate: that it listens must do
-        socket.create_connection((server.host, server.port), timeout=2).close()
-        return True
-    return b"true" in get(server.address, "/health")
+@contextmanager
+def consul(members: int = 1, *, secrets: Secrets | None = None) -> Iterator[list[Server]]:
+    """Start Consul servers whose sessions may be short; with ``secrets``, ones that take encrypted connections and one token."""
+    binary, names = program("consul"), ("https" if secrets else "http", "server", "serf_lan", "serf_wan", "dns")
+    ports = free_ports(len(names) * members)
+    shares = [dict(zip(names, ports[number::members], strict=True)) for number in range(members)]
+    common: dict[str, object] = {
+        "server": True, "bootstrap_expect": members, "bind_addr": "127.0.0.1", "session_ttl_min": "1s", "log_level": "err",
+        "performance": {"raft_multiplier": 1}, "retry_join": [f"127.0.0.1:{each['serf_lan']}" for each in shares],
+        "retry_interval": "1s",
+    }  # fmt: skip
+    if secrets:
+        files = {"ca_file": str(secrets.cert), "cert_file": str(secrets.cert), "key_file": str(secrets.key)}
+        acl = {"enabled": True, "default_policy": "deny", "tokens": {"master": secrets.token, "agent": secrets.token}}
+        common |= {**files, "verify_incoming_https": True, "acl": acl}
+    with _directories(members) as directories:
+        servers = []
+        for number, (share, directory) in enumerate(zip(shares, directories, strict=True)):
+            own = {"node_name": f"m{number}", "data_dir": str(directory / "data")}
+            closed = {"grpc": -1, **({"http": -1} if secrets else {})}
+            (directory / "config.json").write_text(json.dumps({**common, **own, "ports": {**share, **closed}}))
+            argv = [binary, "agent", f"-config-file={directory / 'config.json'}"]
+            servers.append(Server(argv, share[names[0]], directory, secrets=secrets))
+        with _running(servers):
+            for server in servers:
+                server.headers = {"X-Consul-Token": secrets.token} if secrets else {}
+                known = "/v1/acl/token/self" if secrets else "/v1/status/leader"
+                server.until(lambda server=server, known=known: len(server.get(known)) > 4)  # type: ignore[misc]
+            yield servers
 
 
 @contextmanager
-def consul() -> Iterator[Server]:
-    """Start a Consul agent whose sessions may be short."""
-    binary, ports = program("consul"), free_ports(5)
-    names = ("http", "server", "serf_lan", "serf_wan", "dns")
-    config = json.dumps({"session_ttl_min": "1s", "ports": {**dict(zip(names, ports, strict=True)), "grpc": -1}})
-    with _directories(1) as (directory,):
-        (directory / "config.json").write_text(config)
-        server = Server(
-            [binary, "agent", "-dev", "-bind=127.0.0.1", "-log-level=err", f"-config-file={directory / 'config.json'}"],
-            ports[0],
-            directory,
-        )
-        with _running([server]):
-            server.until(lambda: len(get(server.address, "/v1/status/leader")) > 4)
-            yield server
+def zookeeper(members: int = 1, *, secrets: Secrets | None = None) -> Iterator[list[Server]]:
+    """Start ZooKeeper servers with a short tick, so that sessions may be short; with ``secrets``, clients have an encrypted port.
 
-
-@contextmanager
-def zookeeper() -> Iterator[Server]:
-    """Start a ZooKeeper server with a short tick, so that sessions may be short."""
+    Without encryption they are asked for their health alone.
+    """
     java = shutil.which("java")
     if java is None:
         pytest.skip("no java: install default-jre-headless")
     if not (ROOT / "usr/share/java/zookeeper.jar").exists():
         pytest.skip(f"no ZooKeeper in {ROOT}: run scripts/fetch-engines")
-    (port,) = free_ports(1)
+    ports = free_ports(4 * members)
+    shares = [ports[4 * number : 4 * number + 4] for number in range(members)]
     jars = ":".join(str(ROOT / f"usr/share/java/{name}.jar") for name in JARS)
-    with _directories(1) as (directory,):
-        (directory / "zoo.cfg").write_text(
-            f"tickTime=200\ndataDir={directory}/data\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n"
-            "maxClientCnxns=0\n4lw.commands.whitelist=*\n"
-        )
-        main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
-        server = Server(
-            [
-                java,
-                "-Xmx128m",
-                "-XX:TieredStopAtLevel=1",
-                "-XX:+UseSerialGC",
-                "-cp",
-                jars,
-                main,
-                str(directory / "zoo.cfg"),
-            ],
-            port,
-            directory,
-        )
-        with _running([server]):
-            server.until(lambda: _asked(port))
-            yield server
+    ensemble = "".join(f"server.{number}=127.0.0.1:{each[2]}:{each[3]}\n" for number, each in enumerate(shares, 1))
+    with _directories(members) as directories:
+        servers = []
+        for number, (share, directory) in enumerate(zip(shares, directories, strict=True), 1):
+            lines = _zoo_cfg(directory, share, secrets) + (ensemble if members > 1 else "")
+            (directory / "zoo.cfg").write_text(lines)
+            (directory / "data").mkdir()
+            (directory / "data/myid").write_text(str(number))
+            flags = ["-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", jars]
+            main = ["org.apache.zookeeper.server.quorum.QuorumPeerMain", str(directory / "zoo.cfg")]
+            servers.append(Server([java, *flags, *main], share[1 if secrets else 0], directory, health=share[0]))
+        with _running(servers):
+            for server in servers:
+                server.until(lambda server=server: b"Mode: " in server.said(b"srvr"))  # type: ignore[misc]
+            yield servers
 
 
-def _asked(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
-        connection.sendall(b"ruok")
-        return connection.recv(16) == b"imok"
+def _zoo_cfg(directory: Path, share: Sequence[int], secrets: Secrets | None) -> str:
+    lines = (
+        f"tickTime=200\ninitLimit=50\nsyncLimit=25\ndataDir={directory}/data\nclientPort={share[0]}\nclientPortAddress=127.0.0.1\n"
+        "admin.enableServer=false\nmaxClientCnxns=0\n4lw.commands.whitelist=*\n"
+    )
+    if secrets is None:
+        return lines
+    (directory / "both.pem").write_text(secrets.key.read_text() + secrets.cert.read_text())
+    return lines + (
+        f"secureClientPort={share[1]}\nserverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n"
+        f"ssl.keyStore.location={directory}/both.pem\nssl.keyStore.type=PEM\nssl.trustStore.location={secrets.cert}\n"
+        "ssl.trustStore.type=PEM\nssl.clientAuth=need\n"
+    )
 
 
 @contextmanager

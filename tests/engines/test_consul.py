@@ -15,7 +15,7 @@ from tests.engines import servers
 @pytest.fixture(scope="module")
 def server() -> Iterator[servers.Server]:
     """One Consul for all tests here."""
-    with servers.consul() as server:
+    with servers.consul() as (server,):
         yield server
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from libnetwork_py.errors import Conflict, Unavailable
-from tests.cluster_lab import Host, documents, install, until
+from tests.cluster_lab import Host, install, until
 from tests.engines import servers
 from tests.engines.wire import Wire, wires
 
@@ -131,31 +130,6 @@ def test_a_watch_across_a_compaction(server: servers.Server) -> None:
         assert {each.name for each in first.controller.network("front").endpoints()} == {"a", "b", "moved"}
 
 
-def test_a_leader_that_is_killed() -> None:
-    """Endpoints are created through the death of etcd's leader: none twice, none lost, and the dead member comes back."""
-    with servers.etcd(3) as members, ExitStack() as stack:
-        url = "etcd://" + ",".join(each.address for each in members) + "/labs?timeout=10"
-        found = [Host(number, url, 10.0) for number in (1, 2)]
-        for host in found:
-            stack.callback(host.controller.close)
-        found[0].controller.create_network("front", "mesh")
-        got: list[str] = []
-        problems: list[BaseException] = []
-        threads = [threading.Thread(target=_create, args=[host, 25, got, problems]) for host in found]
-        for thread in threads:
-            thread.start()
-        until(lambda: len(got) > 5)
-        leader = _leader(members)
-        leader.kill()
-        for thread in threads:
-            thread.join()
-        assert problems == []
-        assert len(got) == len(set(got)) == 50
-        leader.start()
-        until(lambda: all(len(host.controller.network("front").endpoints()) == 50 for host in found), 30)
-        assert len([key for key in documents(found[0]) if key.startswith("address/")]) == 50
-
-
 def test_etcd_killed_and_started_again(server: servers.Server) -> None:
     """A host whose only etcd died and came back within its lease has lost nothing, and nobody has lost sight of it."""
     with servers.etcd() as (own,), _wired(own.port, ttl=20.0) as ((first, _), (second, _)):
@@ -175,20 +149,6 @@ def _creates(host: Host, name: str) -> bool:
     except Unavailable:
         return False
     return True
-
-
-def _create(host: Host, count: int, got: list[str], problems: list[BaseException]) -> None:
-    try:
-        network = host.controller.network("front")
-        for number in range(count):
-            got.extend(map(str, network.create_endpoint(f"e{host.number}-{number}").addresses))
-    except BaseException as error:  # noqa: BLE001 (shown by the test)
-        problems.append(error)
-
-
-def _leader(members: list[servers.Server]) -> servers.Server:
-    status = {each: each.ask("/v3/maintenance/status", {}) for each in members}
-    return next(each for each, said in status.items() if said["leader"] == said["header"]["member_id"])
 
 
 def _compact(server: servers.Server) -> None:

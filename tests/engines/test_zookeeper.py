@@ -15,7 +15,7 @@ from tests.engines import servers
 @pytest.fixture(scope="module")
 def server() -> Iterator[servers.Server]:
     """One ZooKeeper for all tests here."""
-    with servers.zookeeper() as server:
+    with servers.zookeeper() as (server,):
         yield server
 
 

@@ -196,7 +196,11 @@ def etcd(path: str, address: str, directory: Path) -> Iterator[Server]:
     first = ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}", "--log-level=error"]
     argv = ["nsenter", f"--net={path}", program("etcd"), "--data-dir", str(directory / "data")]
     server = Server([*argv, *options, *first], 2379, directory, address)
-    health = [sys.executable, "-c", f"import urllib.request as u; print(u.urlopen('{client}/health', timeout=2).read())"]
+    health = [
+        sys.executable,
+        "-c",
+        f"import urllib.request as u; print(u.urlopen('{client}/health', timeout=2).read())",
+    ]
     server.start()
     try:
         server.until(lambda: "true" in machine.run_in(path, health, check=False).stdout)

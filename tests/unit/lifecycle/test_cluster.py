@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -224,6 +225,42 @@ def test_a_host_that_comes_back_too_late_loses_what_others_have_got() -> None:
         assert str(first.controller.network("front").create_endpoint("new").addresses[0]) not in taken
         told = [each for _, each in first.store.events(0) if b"went to another host" in each]
         assert len(told) == 1
+
+
+@pytest.mark.parametrize("what", ["taken", "gone"])
+def test_a_host_that_returns_before_it_has_heard_what_others_did(
+    two: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A host whose lease is taken anew before its watch tells what was done meanwhile puts itself right when it is told."""
+    first, second = two
+    front = first.controller.create_network("front", "mesh")
+    first.controller.create_sandbox("a").connect(front)
+    network = second.controller.network("front")
+    until(lambda: len(network.endpoints()) == 1)
+    deaf = threading.Event()
+
+    def heard() -> list[object]:
+        deaf.set()
+        time.sleep(0.01)
+        return []
+
+    monkeypatch.setattr(first.cluster, "_heard", heard)
+    deaf.wait()
+    store = second.cluster._membership
+    keys = [f"host/{first.cluster.host}"]
+    if what == "gone":
+        keys += [f"endpoint/{front.id}/a", "address/default/10.0.0.2"]
+    store.call(lambda each: each.commit([Write(key, None) for key in keys]))
+    until(lambda: not network.endpoints())
+    if what == "taken":
+        network.create_endpoint("b", addresses=["10.0.0.2"])
+    first.cluster._membership.register()
+    until(lambda: not first.cluster._again.is_set())
+    monkeypatch.undo()
+    install(monkeypatch)
+    if what == "taken":
+        until(lambda: not first.controller.sandbox("a").endpoints())
+    until(lambda: [each.name for each in network.endpoints()] == ["b" if what == "taken" else "a"])
 
 
 def test_a_failure_in_the_kernel_takes_the_claim_back(two: tuple[Host, Host]) -> None:
