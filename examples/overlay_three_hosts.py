@@ -21,10 +21,15 @@ LEASE = 2.0
 ETCD = shutil.which("etcd", path=f"{Path(__file__).parents[1]}/build/engines/usr/bin:/usr/bin:/usr/local/bin")
 
 
-def host(path: str, state: Path, cluster: str, orders: Connection) -> None:
-    """What runs on each host: a controller that connects sandboxes to the network "shop" as it is told."""
-    with NetworkController(state, host=path, cluster=cluster, config={"lease_ttl": LEASE}) as controller:
-        for name, addresses in iter(orders.recv, None):
+def host(path: str, advertise: str, state: Path, cluster: str, orders: Connection) -> None:
+    """What runs on each host: a controller that connects sandboxes to the network "shop" as it is told, or pings from one."""
+    config = {"lease_ttl": LEASE, "advertise": advertise}
+    with NetworkController(state, host=path, cluster=cluster, config=config) as controller:
+        for name, *addresses in iter(orders.recv, None):
+            if addresses[:1] == ["ping"]:
+                ping = ["ping", "-c1", "-W1", addresses[1]]
+                orders.send(controller.sandbox(name).run(ping, stdout=subprocess.DEVNULL).returncode == 0)
+                continue
             try:
                 known = [each.name for each in controller.networks()]
                 shop = (
@@ -46,8 +51,8 @@ class Host:
 
     def __init__(self, machine: NetworkController, number: int, directory: Path, cluster: str) -> None:
         place = machine.create_sandbox(f"host{number}")
-        place.connect(machine.network("underlay"))
-        self.arguments = place.key, directory / f"host{number}", cluster
+        advertise = place.connect(machine.network("underlay")).addresses[0]
+        self.arguments = place.key, str(advertise), directory / f"host{number}", cluster
         self.start()
 
     def start(self) -> None:
@@ -57,18 +62,16 @@ class Host:
         self.process.start()
 
     def connect(self, name: str, *addresses: str) -> str:
-        self.orders.send((name, addresses))
+        self.orders.send((name, *addresses))
         return str(self.orders.recv())
+
+    def ping(self, name: str, target: str) -> bool:
+        self.orders.send((name, "ping", target))
+        return bool(self.orders.recv())
 
     def stop(self) -> None:
         self.orders.send(None)
         self.process.join()
-
-
-def ping(sandbox: str, target: str) -> bool:
-    """Send a packet from a sandbox, which is a named namespace like any other."""
-    argv = ["ip", "netns", "exec", sandbox, "ping", "-c1", "-W1", target]
-    return subprocess.run(argv, check=False, capture_output=True).returncode == 0
 
 
 def show(machine: NetworkController, directory: Path, cluster: str) -> None:
@@ -77,19 +80,19 @@ def show(machine: NetworkController, directory: Path, cluster: str) -> None:
     print("web is on host 1 at", one.connect("web"))
     print("api is on host 2 at", api := two.connect("api"))
     print("db is on host 3 at", three.connect("db"))
-    print("web reaches api:", ping("web", api), "and by name:", ping("web", "api"))
+    print("web reaches api:", one.ping("web", api), "and by name:", one.ping("web", "api"))
     print("killing host 2")
     two.process.kill()
     killed = time.monotonic()
-    print("its packets go on:", ping("web", api))
+    print("its packets go on:", one.ping("web", api))
     print("host 3 asks for its address:", three.connect("api2", api)[:60])
     while (got := three.connect("api2", api)).startswith("refused"):
         time.sleep(0.1)
     print(
-        f"after {time.monotonic() - killed:.1f} s host 3 has it: {got == api}; web reaches it there: {ping('web', api)}"
+        f"after {time.monotonic() - killed:.1f} s host 3 has it: {got == api}; web reaches it there: {one.ping('web', api)}"
     )
     two.start()
-    print("host 2 is back, and connects at", back := two.connect("api3"), "- reached:", ping("web", back))
+    print("host 2 is back, and connects at", back := two.connect("api3"), "- reached:", one.ping("web", back))
     for each in (three, two, one):
         each.stop()
 
@@ -100,14 +103,15 @@ def main() -> None:
         sys.exit("this needs etcd: apt install etcd-server")
     with tempfile.TemporaryDirectory() as directory, NetworkController.temporary() as machine:
         store = machine.create_sandbox("store")
-        address = store.connect(machine.create_network("underlay")).addresses[0]
-        where = f"http://{address}:2379"
-        options = ["--data-dir", f"{directory}/etcd", "--log-level=error", "--listen-peer-urls=http://127.0.0.1:2380"]
-        options += [f"--listen-client-urls={where}", f"--advertise-client-urls={where}"]
-        server = store.popen(
-            [ETCD, *options, f"--listen-client-urls={where}", f"--advertise-client-urls={where}"],
-            stderr=subprocess.DEVNULL,
+        address = str(store.connect(machine.create_network("underlay")).addresses[0])
+        # a host reaches the store over the underlay; without root, from where the caller is
+        start, address = (
+            (store.popen, address) if machine.info().privilege == "root" else (subprocess.Popen, "127.0.0.1")
         )
+        where, peer = f"http://{address}:2379", "http://127.0.0.1:2380"
+        options = ["--data-dir", f"{directory}/etcd", "--log-level=error", f"--listen-peer-urls={peer}"]
+        options += [f"--listen-client-urls={where}", f"--advertise-client-urls={where}"]
+        server = start([ETCD, *options], stderr=subprocess.DEVNULL)
         try:
             show(machine, Path(directory), where.replace("http", "etcd"))
         finally:

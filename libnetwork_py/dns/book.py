@@ -71,7 +71,7 @@ class Box(NamedTuple):
         aliases: Names of its own → the names that they stand for.
         servers: Who is asked about other names: address, and whether from the host's namespace.
         ndots: The number that the user gave, if any.
-        where: Its network namespace's path.
+        where: Its network namespace's path, as every process has it.
     """
 
     networks: tuple[str, ...]

@@ -72,7 +72,7 @@ class Engine:
         self.describer = Describer(
             self.state, env.drivers, env.table, self.baseline, env.id, localhost=env.kernel.localhost
         )
-        naming = Naming(self.state, self.describer, env.resolv_conf)
+        naming = Naming(self.state, self.describer, env.resolv_conf, env.kernel.reach)
         self.files = Files(env.files, naming.files)
         self.names = Names(naming, self.files, env.kernel, env.summons, self.reading)
         self.addressing = Addressing(env.ipams, env.kernel)

@@ -263,7 +263,7 @@ class Names:
 
     def leave(self, namespaces: Iterable[str]) -> None:
         """Have the process let go of namespaces that have lost their names: they live as long as its sockets in them."""
-        paths = set(namespaces)
+        paths = {self._naming.reach(each) for each in namespaces}
         lost: list[Note] = [["no-box", box_id] for box_id, box in self.book.boxes.items() if box.where in paths]
         if lost and self._companion is not None:
             self._started = True

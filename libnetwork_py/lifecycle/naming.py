@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from functools import cache
 from pathlib import Path
@@ -55,12 +55,14 @@ class Naming:
         state: The records.
         describer: Knows the order of a sandbox's endpoints.
         resolv_conf: The host's file.
+        reach: From a namespace's path to the one by which other processes have it, the name service's among them.
     """
 
-    def __init__(self, state: State, describer: Describer, resolv_conf: Path) -> None:
+    def __init__(self, state: State, describer: Describer, resolv_conf: Path, reach: Callable[[str], str]) -> None:
         self._state = state
         self._describer = describer
         self._path = resolv_conf
+        self.reach = reach
         self._read: tuple[tuple[int, int], ResolvConf] | None = None
         self._confs: dict[tuple[_Seen, _Overrides], tuple[ResolvConf, ResolvConf, str]] = {}
 
@@ -83,7 +85,7 @@ class Naming:
         records = self._records(sandbox, candidates)
         pairs = {name_of(alias): name_of(name) for alias, name in sandbox.aliases.items()}
         aliases = {alias: name for alias, name in pairs.items() if alias and name}
-        return Box(tuple(networks), records, aliases, tuple(behind), conf.ndots, sandbox.key)
+        return Box(tuple(networks), records, aliases, tuple(behind), conf.ndots, self.reach(sandbox.key))
 
     def _candidates(self, sandbox: SandboxRecord) -> list[Candidate]:
         """A sandbox's endpoints in their order; by interface where a driver is not there now."""

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 import dns.message
 import dns.rcode
@@ -94,6 +95,9 @@ class Asker:
             thread.join()
 
 
+Sockets: TypeAlias = tuple[socket.socket, socket.socket]
+
+
 class Upstream:
     """A server of other people's names on one address of a sandbox.
 
@@ -101,13 +105,11 @@ class Upstream:
         asked: Names that it was asked for, in order. client: Who asked last by UDP.
     """
 
-    def __init__(self, address: str, answer: Callable[[dns.message.Message], None]) -> None:
+    def __init__(self, udp: socket.socket, tcp: socket.socket, answer: Callable[[dns.message.Message], None]) -> None:
         self.asked: list[str] = []
         self.client = ("", 0)
         self._answer = answer
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.bind((address, PORT))
-        self.tcp = socket.create_server((address, PORT))
+        self.udp, self.tcp = udp, tcp
 
     def reply(self, packet: bytes) -> bytes:
         """Answer one message."""
@@ -146,12 +148,18 @@ class Upstream:
 
 @contextmanager
 def upstream(
-    where: Callable[[Callable[[], Upstream]], Upstream],
+    where: Callable[[Callable[[], Sockets]], Sockets],
     address: str,
     answer: Callable[[dns.message.Message], None] | None = None,
 ) -> Iterator[Upstream]:
     """Serve names at an address: ``where`` calls a function in the namespace that has it."""
-    server = where(lambda: Upstream(address, answer or known))
+
+    def bound() -> Sockets:
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind((address, PORT))
+        return udp, socket.create_server((address, PORT))
+
+    server = Upstream(*where(bound), answer or known)
     threads = [threading.Thread(target=each, daemon=True) for each in (server.serve, server.serve_streams)]
     for each in threads:
         each.start()

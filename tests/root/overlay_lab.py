@@ -22,11 +22,12 @@ from libnetwork_py.drivers.overlay.driver import OverlayDriver
 from libnetwork_py.endpoint import EndpointRecord
 from libnetwork_py.firewall.table import table
 from libnetwork_py.kernel.linux import LinuxKernel
+from libnetwork_py.kernel.namespaces import RUN_DIRECTORY
 from libnetwork_py.network import NetworkRecord, Subnet
 from libnetwork_py.sandbox import SandboxRecord
 from libnetwork_py.types import EMPTY, IPAddress
-from tests.engines.servers import Server, program
-from tests.root import machine
+from tests.engines.servers import Server, free_ports, program
+from tests.root import machine, world
 
 DRIVER = OverlayDriver()
 _ETH_P_ALL = 0x0003
@@ -34,10 +35,11 @@ _ETH_P_ALL = 0x0003
 
 @define
 class Place:
-    """An endpoint in a sandbox of its own on a host."""
+    """An endpoint in a sandbox of its own on a host; ``path`` is where other programs have the sandbox."""
 
     endpoint: EndpointRecord
     sandbox: SandboxRecord
+    path: str
 
 
 @define
@@ -87,8 +89,8 @@ class Lab:
 
     def place(self, host: Host, network: NetworkRecord, name: str, *addresses: str, **fields: Any) -> Place:
         """Put an endpoint in a sandbox of its own on a host; nobody is told before `sync`."""
-        path = str(machine.NAMESPACES / f"t{os.getpid()}-{host.number}-{name}")
-        self.paths.append(path)
+        path = f"{RUN_DIRECTORY}/t{os.getpid()}-{host.number}-{name}"
+        self.paths.append(host.kernel.reach(path))
         sandbox = SandboxRecord(name.ljust(64, "0"), name, path)
         given = tuple(map(ip_interface, addresses))
         endpoint = EndpointRecord(
@@ -100,7 +102,7 @@ class Lab:
             ifname="eth0",
             **fields,
         )
-        place = Place(DRIVER.check_endpoint(network, endpoint), sandbox)
+        place = Place(DRIVER.check_endpoint(network, endpoint), sandbox, host.kernel.reach(path))
         host.places.setdefault(network.id, []).append(place)
         return place
 
@@ -164,7 +166,7 @@ def lab(count: int = 2, family: int = 4, mtu: int = 1500) -> Iterator[Lab]:
         finally:
             for path in [
                 *made.paths,
-                *(word.path for host in hosts for word in host.now if isinstance(word, Namespace)),
+                *(host.kernel.reach(word.path) for host in hosts for word in host.now if isinstance(word, Namespace)),
             ]:
                 machine.drop_namespace(path)
 
@@ -190,12 +192,13 @@ def _host(stack: ExitStack, underlay: str, number: int, family: int, mtu: int) -
 
 @contextmanager
 def etcd(path: str, address: str, directory: Path) -> Iterator[Server]:
-    """An etcd in a namespace, reached at one of its addresses; the next one on the same directory has what it had."""
-    client, peer = f"http://{address}:2379", f"http://{address}:2380"
+    """An etcd in a namespace (empty: the caller's), reached at one of its addresses; the next one on the same directory has what it had."""
+    ports = (2379, 2380) if path else free_ports(2)
+    client, peer = (f"http://{address}:{port}" for port in ports)
     options = ["--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer]
     first = ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}", "--log-level=error"]
-    argv = ["nsenter", f"--net={path}", program("etcd"), "--data-dir", str(directory / "data")]
-    server = Server([*argv, *options, *first], 2379, directory, address)
+    argv = [*world.entering(path), program("etcd"), "--data-dir", str(directory / "data")]
+    server = Server([*argv, *options, *first], ports[0], directory, address)
     health = [
         sys.executable,
         "-c",
@@ -235,6 +238,6 @@ def _is_vxlan(frame: bytes) -> bool:
 
 def ping(place: Place, address: str, *options: str, check: bool = True) -> bool:
     """Send one packet and say whether its answer came."""
-    done = machine.run_in(place.sandbox.key, ["ping", "-c1", "-W1", *options, address], check=False)
+    done = machine.run_in(place.path, ["ping", "-c1", "-W1", *options, address], check=False)
     assert done.returncode == 0 or not check, done.stdout + done.stderr
     return done.returncode == 0

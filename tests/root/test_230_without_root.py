@@ -69,6 +69,11 @@ def address(box: Sandbox) -> str:
     return str(box.endpoints()[0].addresses[0])
 
 
+def beside(box: Sandbox) -> list[str]:
+    """The words before a program that is to run where a sandbox has its name."""
+    return ["nsenter", "-t", box.key.split("/")[2], "--user", "--mount", "--net", "--preserve-credentials"]
+
+
 # what it is
 
 
@@ -92,7 +97,7 @@ def test_a_sandbox_s_key_works_for_other_programs(pair: tuple[Sandbox, Sandbox])
         "nsenter", f"--user=/proc/{pid}/ns/user", f"--net={one.key}", "--preserve-credentials", "ip", "-br", "addr"
     )
     assert f"{address(one)}/16" in shown.stdout
-    names = machine.run("nsenter", "-t", pid, "--user", "--mount", "--net", "--preserve-credentials", "ip", "netns")
+    names = machine.run(*beside(one), "ip", "netns")
     assert {line.split()[0] for line in names.stdout.splitlines()} == {"one", "two"}
 
 
@@ -137,6 +142,16 @@ def test_user_namespaces_forbidden() -> None:
     ).stdout
     assert shown.startswith("no_user_namespace without root")
     assert "sysctl -w user.max_user_namespaces=" in shown
+
+
+def test_a_namespace_that_was_taken_away_goes(controller: NetworkController, pair: tuple[Sandbox, Sandbox]) -> None:
+    """When a sandbox's namespace is removed by its name, the name service lets go of it: its links go."""
+    before = set(machine.links(controller.create_sandbox("host", netns="host").key))
+    machine.run(*beside(pair[0]), "ip", "netns", "del", "one")
+    host = controller.sandbox("host").key
+    machine.wait_until(lambda: set(machine.links(host)) < before, "the links to go")
+    assert controller.reconcile().repaired
+    assert pings(pair[0], address(pair[1]))
 
 
 # inside

@@ -15,7 +15,7 @@ import pytest
 from attrs import frozen
 
 from libnetwork_py import Endpoint, Network, NetworkController, Sandbox
-from tests.root import machine
+from tests.root import machine, world
 from tests.root.api_lab import GRACE, PATIENCE, asks, at, of, pings, serving
 from tests.root.machine import Outside
 from tests.root.test_500_reachability import show_bridged_packets
@@ -293,9 +293,10 @@ def firewalld(host: str, tmp_path: Path) -> Iterator[Firewalld]:
         f"--log-file={tmp_path / 'log'}",  # it changes the mode of what it logs to
         f"--system-config={settings}",
     ]
-    with subprocess.Popen(["dbus-daemon", "--nofork", f"--config-file={config}"], stderr=subprocess.DEVNULL) as bus:
+    carrier = ["dbus-daemon", "--nofork", f"--config-file={config}"]
+    with subprocess.Popen([*world.entering(host), *carrier], stderr=subprocess.DEVNULL) as bus:
         machine.wait_until(socket.exists, "the message bus")
-        with subprocess.Popen(["nsenter", f"--net={host}", *daemon], env=environment) as process:
+        with subprocess.Popen([*world.entering(host), *daemon], env=environment) as process:
             try:
                 made = Firewalld(host, environment)
                 machine.wait_until(lambda: made("--state", check=False) == "running", "firewalld", seconds=40)

@@ -73,7 +73,7 @@ def test_nothing_unknown_crosses(lab: Lab) -> None:
     web = lab.place(lab.hosts[0], net, "web", "10.7.0.11/24", "fd00:7::11/64")
     lab.place(lab.hosts[1], net, "api", "10.7.0.12/24", "fd00:7::12/64")
     lab.sync()
-    machine.run_in(web.sandbox.key, ["ip", "neigh", "add", "10.7.0.98", "lladdr", "02:42:0a:07:00:62", "dev", "eth0"])
+    machine.run_in(web.path, ["ip", "neigh", "add", "10.7.0.98", "lladdr", "02:42:0a:07:00:62", "dev", "eth0"])
     with tunnelled(lab) as frames:
         for address in ("10.7.0.99", "fd00:7::99", "10.7.0.98"):
             assert not ping(web, address, check=False)
@@ -93,7 +93,7 @@ def test_a_forged_address_takes_nothing_away(lab: Lab) -> None:
     api = lab.place(lab.hosts[1], net, "api", "10.7.0.12/24")
     bad = lab.place(lab.hosts[0], net, "bad", "10.7.0.13/24")
     lab.sync()
-    machine.run_in(bad.sandbox.key, ["ip", "link", "set", "eth0", "address", api.endpoint.mac])
+    machine.run_in(bad.path, ["ip", "link", "set", "eth0", "address", api.endpoint.mac])
     ping(bad, "10.7.0.11", check=False)
     ping(web, "10.7.0.12")
 
@@ -134,7 +134,7 @@ def test_the_largest_packet_fits(family: int, largest: int) -> None:
         web = lab.place(lab.hosts[0], net, "web", "10.7.0.11/24")
         lab.place(lab.hosts[1], net, "api", "10.7.0.12/24")
         lab.sync()
-        assert machine.links(web.sandbox.key)["eth0"]["mtu"] == largest
+        assert machine.links(web.path)["eth0"]["mtu"] == largest
         with tunnelled(lab) as frames:
             ping(web, "10.7.0.12", "-M", "do", "-s", str(largest - 28))
         assert [len(frame) for frame in frames] == [1514, 1514]
@@ -207,7 +207,7 @@ def test_many_peers_come_and_go(lab: Lab) -> None:
 
 def evolve_mac(lab: Lab, place: overlay_lab.Place) -> overlay_lab.Place:
     """The same place with another MAC address."""
-    return overlay_lab.Place(evolve(place.endpoint, mac=MacAddress("02:42:ff:ff:ff:02")), place.sandbox)
+    return evolve(place, endpoint=evolve(place.endpoint, mac=MacAddress("02:42:ff:ff:ff:02")))
 
 
 def test_the_device_belongs_to_the_hosts_underlay(lab: Lab) -> None:
@@ -218,5 +218,5 @@ def test_the_device_belongs_to_the_hosts_underlay(lab: Lab) -> None:
     lab.sync()
     ping(web, "10.7.0.12")
     (tunnel,) = [word for word in lab.hosts[0].now if isinstance(word, Vxlan)]
-    assert machine.links(tunnel.namespace)["vxlan0"]["linkinfo"]["info_kind"] == "vxlan"
+    assert machine.links(lab.hosts[0].kernel.reach(tunnel.namespace))["vxlan0"]["linkinfo"]["info_kind"] == "vxlan"
     assert set(machine.links(lab.hosts[0].path)) == {"lo", "eth0"}

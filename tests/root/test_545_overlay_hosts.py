@@ -57,6 +57,11 @@ def names(lab: Lab, number: int) -> set[str]:
     return set(machine.links(lab.hosts[number].path)) - {"lo", "eth0"}
 
 
+def insides(controller: NetworkController, beside: Sandbox) -> list[Path]:
+    """The namespaces of a controller's overlay networks, which have their names where its sandboxes have theirs."""
+    return list(Path(beside.key).parent.glob(f"ov-*-{controller.info().id[:8]}"))
+
+
 def test_a_network_across_two_hosts(hosts: list[NetworkController]) -> None:
     """Created on one host and used by name on the other, with IPv4 and IPv6; both are as described, and the other's end is seen."""
     one, two = hosts
@@ -81,7 +86,7 @@ def test_drift_is_found_and_mended(hosts: list[NetworkController]) -> None:
     web.connect(net)
     address = api.connect(two.network("net")).addresses[0]
     assert reaches(web, address)
-    (inside,) = machine.NAMESPACES.glob(f"ov-*-{one.info().id[:8]}")
+    (inside,) = insides(one, web)
     machine.run_in(str(inside), ["ip", "neigh", "flush", "dev", "vxlan0", "nud", "permanent"])
     forged = ["bridge", "fdb", "add", "02:42:0a:00:00:63", "dev", "vxlan0", "dst", "10.99.0.9", "self"]
     machine.run_in(str(inside), forged)
@@ -160,7 +165,7 @@ def test_what_is_planned(hosts: list[NetworkController]) -> None:
     assert "type vxlan id 4096 local 10.99.0.1" in text
     assert "eth1" in text, "the way out"
     assert one.networks() == []
-    assert not list(machine.NAMESPACES.glob(f"ov-*-{one.info().id[:8]}"))
+    assert not insides(one, one.create_sandbox("ov-beside"))
 
 
 def test_bad_input(hosts: list[NetworkController]) -> None:
@@ -197,8 +202,8 @@ def test_nothing_remains(hosts: list[NetworkController], lab: Lab) -> None:
     web.connect(net)
     api.connect(two.network("net"))
     web.disconnect(net)
-    assert not list(machine.NAMESPACES.glob(f"ov-*-{one.info().id[:8]}"))
-    assert list(machine.NAMESPACES.glob(f"ov-*-{two.info().id[:8]}"))
+    assert not insides(one, web)
+    assert insides(two, api)
     web.delete()
     one.network("docker_gwbridge").delete()
     machine.wait_until(lambda: names(lab, 0) == set(), "the links of what was dropped to go")

@@ -12,7 +12,7 @@ import pytest
 from attrs import frozen
 
 from tests.engines.servers import Server, program
-from tests.root import machine, overlay_lab
+from tests.root import machine, overlay_lab, world
 from tests.root.host_process import HostProcess
 from tests.root.overlay_lab import Lab, etcd
 
@@ -36,10 +36,14 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         lab = stack.enter_context(overlay_lab.lab(3))
         (tmp_path / "etcd").mkdir()
         machine.run_in(lab.underlay, ["ip", "addr", "add", "10.99.0.254/24", "dev", "br0"])
-        store = stack.enter_context(etcd(lab.underlay, "10.99.0.254", tmp_path / "etcd"))
+        # an ordinary user's hosts reach it from where their processes are
+        where = (lab.underlay, "10.99.0.254") if world.ROOT else ("", "127.0.0.1")
+        store = stack.enter_context(etcd(*where, tmp_path / "etcd"))
         hosts: list[HostProcess] = []
         for host in lab.hosts:
-            made = HostProcess(host.path, tmp_path / f"host{host.number}", "etcd://10.99.0.254:2379", lease_ttl=TTL)
+            url = f"etcd://{store.address}"
+            told = {} if world.ROOT else {"advertise": str(host.vtep)}
+            made = HostProcess(host.path, tmp_path / f"host{host.number}", url, lease_ttl=TTL, **told)
             stack.callback(made.end)
             hosts.append(made)
         yield Cluster(lab, store, tuple(hosts))

@@ -17,7 +17,7 @@ import dns.rrset
 import pytest
 
 from libnetwork_py import Network, NetworkController, Sandbox
-from tests.root import machine
+from tests.root import machine, world
 from tests.root.api_lab import of, serving
 from tests.root.machine import run_in, wait_until
 from tests.root.names_lab import Asker, dig, failing, kill, processes, status, upstream
@@ -75,9 +75,8 @@ def test_dig(client: Sandbox, arguments: str, expected: list[str]) -> None:
 
 
 def test_unchanged_clients(client: Sandbox, web: Sandbox) -> None:
-    """getent, curl and Python find a sandbox by name and reach it; so does `ip netns exec`."""
-    netns = ["ip", "netns", "exec", Path(client.key).name]
-    assert machine.run(*netns, "getent", "ahostsv4", "web").stdout.split()[0] == "10.7.0.2"
+    """getent, curl and Python find a sandbox by name and reach it."""
+    assert client.run(["getent", "ahostsv4", "web"], capture_output=True, text=True).stdout.split()[0] == "10.7.0.2"
     code = "import socket; print(sorted({each[4][0] for each in socket.getaddrinfo('web', 80)}))"
     found = client.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found == "['10.7.0.2', 'fd00:7::2']\n"
@@ -86,6 +85,12 @@ def test_unchanged_clients(client: Sandbox, web: Sandbox) -> None:
             client.run(["curl", "-s", "--max-time", "5", "telnet://web:80"], stdin=subprocess.DEVNULL).returncode == 0
         )
     assert client.run(["ping", "-c", "1", "-W", "5", "web"], capture_output=True).returncode == 0
+
+
+def test_ip_netns_exec(client: Sandbox, web: Sandbox) -> None:
+    """`ip netns exec` finds a sandbox by name."""
+    netns = ["ip", "netns", "exec", Path(client.key).name]
+    assert machine.run(*netns, "getent", "ahostsv4", "web").stdout.split()[0] == "10.7.0.2"
 
 
 def test_the_caller_is_answered_without_a_packet(client: Sandbox) -> None:
@@ -146,9 +151,9 @@ def test_names_come_and_go_at_once(controller: NetworkController, front: Network
 
 
 def test_files_follow(controller: NetworkController, front: Network, client: Sandbox) -> None:
-    """Both files are there for `ip netns exec` as soon as a sandbox is joined, and change with its endpoints."""
+    """Both files are there, for root's `ip netns exec` too, as soon as a sandbox is joined, and change with its endpoints."""
     back = controller.create_network("back", subnets="10.8.0.0/24")
-    folder = Path("/etc/netns", Path(client.key).name)
+    folder = (Path("/etc/netns") if world.ROOT else _directory(controller) / "netns") / Path(client.key).name
     assert "10.7.0.3\tclient\n" in (folder / "hosts").read_text()
     assert (folder / "resolv.conf").read_text().startswith("nameserver 127.0.0.11\noptions ndots:0\n")
     client.connect(back)
@@ -291,7 +296,7 @@ def test_two_processes_share_the_service(host: str, state: Path) -> None:
 
 def test_a_namespace_that_was_taken_away(controller: NetworkController, client: Sandbox, web: Sandbox) -> None:
     """After `ip netns del` and `reconcile` the sandbox is whole again, names and all."""
-    machine.run("ip", "netns", "del", Path(client.key).name)
+    machine.drop_namespace(client.key)
     assert controller.reconcile().repaired
     assert not controller.reconcile(repair=False)
     assert dig(client, "web", "A") == ["10.7.0.2"]

@@ -12,6 +12,7 @@ import pytest
 from attrs import define
 
 from libnetwork_py import Conflict, NetworkController, Sandbox, Unavailable, experiments, topology
+from tests.root import machine
 
 
 def reaches(one: Sandbox, other: Sandbox, tries: int = 2) -> bool:
@@ -177,13 +178,7 @@ def test_what_somebody_broke_is_found(host: str, broken: str) -> None:
         one, other = made.hosts
         assert reaches(one, other, 15)
         assert experiments.explain(one, other).answered
-        outer = subprocess.run(
-            ["ip", "netns", "exec", host.rsplit("/", 1)[1], "ls", "/sys/class/net"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        veth = next(each for each in outer.stdout.split() if each.startswith("veth"))
+        veth = next(each for each in machine.links(host) if each.startswith("veth"))
         programs = {
             "address": (other.key, ["ip", "addr", "flush", "dev", "eth0"], "missing"),
             "forwarding": (made.routers[1].key, ["sysctl", "-w", "net.ipv4.ip_forward=0"], "no router"),
@@ -191,7 +186,7 @@ def test_what_somebody_broke_is_found(host: str, broken: str) -> None:
             "port": (host, ["ip", "link", "set", veth, "nomaster"], "no port of the bridge"),
         }
         namespace, argv, why = programs[broken]
-        subprocess.run(["ip", "netns", "exec", namespace.rsplit("/", 1)[1], *argv], check=True, capture_output=True)
+        machine.run_in(namespace, argv)
         found = experiments.explain(one, other)
         assert not found.answered
         assert why in found.why or "no route" in found.why

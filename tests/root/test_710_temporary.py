@@ -36,20 +36,21 @@ def theirs() -> object:
     machine.drop_namespace(path)
 
 
-def _held() -> tuple[set[Path], int]:
+def _held(directories: Path) -> tuple[set[Path], int]:
     """The temporary directories there are, and how many descriptors this process has."""
-    return set(Path("/run/libnetwork_py").iterdir()), len(list(Path("/proc/self/fd").iterdir()))
+    return set(directories.iterdir()), len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_what_cannot_be_opened_leaves_nothing(host: str, tmp_path: Path) -> None:
     """A controller whose cluster's store nobody knows, temporary or not, leaves neither a directory nor an open file."""
-    NetworkController.temporary(host=host).close()
-    before = _held()
+    with NetworkController.temporary(host=host) as first:
+        directories = Path(first.info().store.split()[-1]).parent
+    before = _held(directories)
     with pytest.raises(NotFound, match="foo"):
         NetworkController.temporary(host=host, cluster="foo://nowhere")
     with pytest.raises(NotFound, match="foo"):
         NetworkController(tmp_path / "state", host=host, cluster="foo://nowhere")
-    assert _held() == before
+    assert _held(directories) == before
 
 
 def test_close_takes_everything(host: str, theirs: str) -> None:
