@@ -20,6 +20,9 @@ from ..plugins.client import Answered, Subsystem
 from ..types import EMPTY, IPAddress, IPInterface, MacAddress, parse_address, parse_network
 from .api import Pool, PoolRequest
 
+OFFERS = 256
+"""Pools of its own choice that a plug-in may offer before one is free."""
+
 
 @frozen
 class Capabilities:
@@ -73,7 +76,7 @@ class RemoteIpam:
                 if request.subnet is not None or request.scope == "global" or not _overlaps(pool, request):
                     return pool
                 refused.append(pool.id)
-                if len(set(refused)) < len(refused):
+                if len(set(refused)) < len(refused) or len(refused) == OFFERS:
                     raise Conflict(
                         f"IPAM plug-in {self._plugin.name!r} only offers {pool.subnet}, which overlaps what the host uses already",
                         code="pool_overlaps", name=self._plugin.name,
@@ -98,6 +101,8 @@ class RemoteIpam:
                 f"PoolID is {pool_id!r} and Pool is {str(subnet or '')!r}, for an IPv{request.family} pool"
             )
         gateway = answer.object("Data").parsed(labels.IPAM_GATEWAY, lambda text: ipaddress.ip_interface(text).ip)
+        if gateway is not None and gateway not in subnet:
+            raise answer.nonsense(f"{labels.IPAM_GATEWAY} is {gateway}, which is not in {subnet}")
         return Pool(pool_id, subnet, request.ip_range, gateway), answer
 
     def release_pool(self, pool_id: str) -> None:
@@ -129,7 +134,7 @@ class RemoteIpam:
             given[labels.ENDPOINT_MACADDRESS] = str(mac)
         body: dict[str, Any] = {"PoolID": pool_id, "Address": str(address or ""), "Options": given or None}
         answer = self._plugin.call("RequestAddress", body)
-        found = answer.parsed("Address", ipaddress.ip_interface)
+        found = answer.parsed("Address", _with_length)
         if found is None:
             raise Unavailable(
                 f"IPAM plug-in {self._plugin.name!r}: no address returned",
@@ -152,6 +157,12 @@ class RemoteIpam:
         self._ask_pool(request)
         for address in addresses:
             self.request_address(pool.id, parse_address(address))
+
+
+def _with_length(text: str) -> IPInterface:
+    if "/" not in text:
+        raise ValueError("it has no prefix length")
+    return ipaddress.ip_interface(text)
 
 
 def _overlaps(pool: Pool, request: PoolRequest) -> bool:

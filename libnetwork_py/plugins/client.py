@@ -28,6 +28,8 @@ T = TypeVar("T")
 ERROR_KEYS = {"NetworkDriver": "Err", "IpamDriver": "Error"}
 PROTOCOL = 1
 """Major version of the protocol."""
+TEXT_MAX = 1000
+"""Characters of what a plug-in said that an error repeats."""
 
 
 class Plugin:
@@ -119,18 +121,19 @@ class Plugin:
         document = _object(answer.body)
         refusal = document.get("Err" if answer.status != 200 else error_key) if document is not None else None
         if answer.status != 200 and not refusal:
-            refusal = answer.body[:1000].decode(errors="replace").strip() or f"HTTP status {answer.status}"
+            refusal = answer.body[:TEXT_MAX].decode(errors="replace").strip() or f"HTTP status {answer.status}"
         if refusal:
+            refusal = str(refusal)[:TEXT_MAX]
             raise Forbidden(
                 f"plug-in {self.name!r} refused {method}: remote: {refusal}",
-                code="plugin_refused", name=self.name, method=method, remote=str(refusal),
+                code="plugin_refused", name=self.name, method=method, remote=refusal,
             )  # fmt: skip
         if document is None:
             raise self.nonsense(method, f"{answer.body[:60]!r} is no JSON object")
         return document
 
     def _check_version(self, answer: Answer) -> None:
-        stated = re.fullmatch(r"application/vnd\.docker\.plugins\.v(\d+)(?:\.\d+)?\+json", answer.content_type)
+        stated = re.fullmatch(r"application/vnd\.docker\.plugins\.v(\d{1,9})(?:\.\d+)?\+json", answer.content_type)
         if stated and int(stated[1]) != PROTOCOL:
             raise NotSupported(
                 f"plug-in {self.name!r} speaks version {stated[1]} of the plug-in protocol, not {PROTOCOL}",
@@ -140,7 +143,7 @@ class Plugin:
     def nonsense(self, method: str, what: str) -> Internal:
         """Return the error for an answer that does not keep the protocol."""
         return Internal(
-            f"plug-in {self.name!r} answered nonsense to {method}: {what}",
+            f"plug-in {self.name!r} answered nonsense to {method}: {what[:TEXT_MAX]}",
             code="plugin_nonsense",
             name=self.name,
             method=method,
@@ -275,6 +278,7 @@ class Answered:
 def _object(body: bytes) -> Object | None:
     try:
         document = json.loads(body)
+        json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair is no text, and nothing could keep it
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

@@ -19,6 +19,9 @@ from attrs import field, frozen
 from ..config import PLUGIN_SOCKETS, PLUGIN_SPECS
 from ..errors import InvalidParameter, NotFound
 
+SPEC_MAX = 1 << 16
+"""Bytes of a specification file that are read."""
+
 
 @frozen
 class TlsFiles:
@@ -66,7 +69,7 @@ class Discovery:
             if path.suffix == ".sock":
                 if _is_socket(path):
                     return PluginAddress(str(path), path=str(path))
-            elif path.is_file():
+            elif _is_file(path):
                 return _from_spec(path) if path.suffix == ".spec" else _from_json(path)
         places = ", ".join(map(str, (*self.sockets, *self.specs)))
         raise NotFound(f"plug-in {name!r} not found in {places}", code="plugin_not_found", name=name)
@@ -74,8 +77,8 @@ class Discovery:
     def has(self, name: str) -> bool:
         """Return whether there is a file for a plug-in of that name, whatever is in it."""
         try:
-            return any(_is_socket(each) or each.is_file() for each in self._candidates(_checked(name)))
-        except (InvalidParameter, OSError):
+            return any(_is_socket(each) or _is_file(each) for each in self._candidates(_checked(name)))
+        except InvalidParameter:
             return False
 
     def names(self) -> list[str]:
@@ -85,10 +88,9 @@ class Discovery:
             *((each, (".sock",)) for each in self.sockets),
             *((each, (".spec", ".json")) for each in self.specs),
         ):
-            entries = [*directory.glob("*.*"), *directory.glob("*/*.*")] if directory.is_dir() else []
             found |= {
                 each.stem
-                for each in entries
+                for each in _entries(directory)
                 if each.suffix in suffixes and each.parent.name in {directory.name, each.stem}
             }
         return sorted(found)
@@ -109,26 +111,54 @@ def _checked(name: str) -> str:
     return name
 
 
-def _is_socket(path: Path) -> bool:
+# Who may not look into a directory sees no plug-ins there: that is nobody else's trouble.
+
+
+def _entries(directory: Path) -> list[Path]:
     try:
-        return stat.S_ISSOCK(path.stat().st_mode)
+        return [*directory.glob("*.*"), *directory.glob("*/*.*")]
     except OSError:
-        return False
+        return []
+
+
+def _is_socket(path: Path) -> bool:
+    return stat.S_ISSOCK(_mode(path))
+
+
+def _is_file(path: Path) -> bool:
+    return stat.S_ISREG(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):  # ValueError: the name cannot be one of a file
+        return 0
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(SPEC_MAX).decode(errors="replace")
+    except OSError as error:
+        raise InvalidParameter(
+            f"{path} cannot be read: {error.strerror}", code="invalid_plugin_spec", path=str(path)
+        ) from error
 
 
 def _from_spec(path: Path) -> PluginAddress:
-    return _address(path.read_text(errors="replace").strip(), path, None)
+    return _address(_text(path).strip(), path, None)
 
 
 def _from_json(path: Path) -> PluginAddress:
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(_text(path))
         config = document.get("TLSConfig")
         tls = _tls(config) if config else None
         url = document["Addr"]
         if not isinstance(url, str):
             raise TypeError(f"Addr is {url!r}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidParameter(
             f'{path} describes no plug-in ({type(error).__name__}: {error}): it is {{"Name": …, "Addr": URL, "TLSConfig": {{…}}}}',
             code="invalid_plugin_spec", path=str(path),

@@ -18,7 +18,8 @@ from contextlib import contextmanager, suppress
 
 from attrs import frozen
 
-from .discovery import PluginAddress
+from ..errors import InvalidParameter
+from .discovery import PluginAddress, TlsFiles
 
 CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
 HOST = "plugin.moby.localhost"
@@ -47,7 +48,7 @@ def exchange(address: PluginAddress, path: str, body: bytes, seconds: float) -> 
     """Send one request and return its answer.
 
     Raises:
-        NoConnection: before anything was sent. NoAnswer: after it; its text says why.
+        NoConnection: before anything was sent. NoAnswer: after it; its text says why. InvalidParameter: its TLS files are none.
     """
     connection = _connect(address, seconds)
     headers = {
@@ -71,6 +72,8 @@ def _answer(connection: _Connection) -> Answer:
     body = response.read(MAX_ANSWER + 1)
     if len(body) > MAX_ANSWER:
         raise ValueError(f"more than {MAX_ANSWER} bytes")
+    if response.length:
+        raise ValueError(f"its answer lacks {response.length} bytes")
     if connection.tap.left():
         raise ValueError("it answered twice")
     return Answer(response.status, body, response.headers.get_content_type())
@@ -148,6 +151,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 def _connect(address: PluginAddress, seconds: float) -> _Connection:
+    context = _context(address, address.tls) if address.tls else None
     try:
         if address.path:
             sock = socket.socket(socket.AF_UNIX)
@@ -159,7 +163,7 @@ def _connect(address: PluginAddress, seconds: float) -> _Connection:
                 raise
         else:
             sock = socket.create_connection((address.host, address.port), seconds)
-            sock = _secured(sock, address) if address.tls else sock
+            sock = _secured(sock, address, context) if context else sock
     except ssl.SSLCertVerificationError as error:  # that is not going to change
         raise NoAnswer(f"its certificate is not valid: {error.verify_message}") from error
     except (OSError, ValueError) as error:
@@ -167,15 +171,27 @@ def _connect(address: PluginAddress, seconds: float) -> _Connection:
     return _Connection(sock)
 
 
-def _secured(sock: socket.socket, address: PluginAddress) -> socket.socket:
-    assert address.tls is not None
+def _secured(sock: socket.socket, address: PluginAddress, context: ssl.SSLContext) -> socket.socket:
     try:
-        context = ssl.create_default_context(cafile=address.tls.ca or None)
-        if not address.tls.verify:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if address.tls.certificate:
-            context.load_cert_chain(address.tls.certificate, address.tls.key or None)
         return context.wrap_socket(sock, server_hostname=address.host)
     except BaseException:
         sock.close()
         raise
+
+
+def _context(address: PluginAddress, files: TlsFiles) -> ssl.SSLContext:
+    """Return how to speak TLS; trying again would not mend the files."""
+    try:
+        context = ssl.create_default_context(cafile=files.ca or None)
+        if not files.verify:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if files.certificate:
+            context.load_cert_chain(files.certificate, files.key or None)
+    except (OSError, ValueError) as error:
+        named = ", ".join(filter(None, (files.ca, files.certificate, files.key)))
+        raise InvalidParameter(
+            f"{address.source} names TLS files that cannot be used ({named}): {error}",
+            code="tls_files",
+            path=address.source,
+        ) from error
+    return context

@@ -111,6 +111,16 @@ def _interface_of(version: int) -> Callable[[str], IPInterface]:
     return parse
 
 
+def _address_of(version: int) -> Callable[[str], IPAddress]:
+    def parse(text: str) -> IPAddress:
+        found = parse_address(text)
+        if found.version != version or "%" in text:
+            raise ValueError(f"it is no IPv{version} address")
+        return found
+
+    return parse
+
+
 @frozen
 class JoinAnswer:
     """What a plug-in answers to ``Join``, and how an endpoint's record keeps it.
@@ -134,7 +144,7 @@ class JoinAnswer:
             Internal: malformed.
         """
         name = answer.object("InterfaceName")
-        gateways = [answer.parsed(key, parse_address) for key in ("Gateway", "GatewayIPv6")]
+        gateways = [answer.parsed(key, _address_of(family)) for key, family in (("Gateway", 4), ("GatewayIPv6", 6))]
         routes = tuple(_route(each) for each in answer.objects("StaticRoutes"))
         answer.flag("DisableGatewayService")
         found = tuple(each for each in gateways if each)

@@ -67,6 +67,8 @@ def test_names_are_names_of_files(places: Discovery, name: str) -> None:
         ("x.json", "[]", "describes no plug-in"),
         ("x.json", '{"Name": "x"}', "describes no plug-in"),
         ("x.json", '{"Addr": 7}', "describes no plug-in"),
+        ("x.json", 20000 * "[", "describes no plug-in"),
+        ("x.json", 70000 * " " + '{"Addr": "tcp://127.0.0.1:1"}', "describes no plug-in"),
     ],
 )
 def test_bad_specifications(places: Discovery, file: str, text: str, says: str) -> None:
@@ -82,6 +84,30 @@ def test_none(places: Discovery) -> None:
     """A name that no file has is not found; the message says where was looked."""
     with pytest.raises(NotFound, match="etc"):
         places.find("x")
+
+
+@pytest.mark.parametrize("name", ["\ud800", 300 * "x", "x\0"])
+def test_names_that_no_file_can_have(places: Discovery, name: str) -> None:
+    """A name that is none for a file is no plug-in's, and nobody stumbles over it."""
+    assert not places.has(name)
+
+
+def test_directories_that_cannot_be_read() -> None:
+    """A directory that cannot be looked into has no plug-ins, for other drivers' sake."""
+    beyond = Path("/") / (300 * "x")
+    places = Discovery([beyond], [beyond])
+    assert (places.names(), places.has("x")) == ([], False)
+
+
+@pytest.mark.parametrize("missing", ["CAFile", "CertFile", "KeyFile"])
+def test_tls_files_that_are_none(places: Discovery, tmp_path: Path, missing: str) -> None:
+    """TLS files that are not there are an error at once, which names the specification; nobody waits for them to come."""
+    (tmp_path / "empty.pem").write_text("")
+    files = {"CertFile": str(tmp_path / "empty.pem"), missing: str(tmp_path / "none.pem")}
+    (places.specs[0] / "x.json").write_text(json.dumps({"Addr": "tcp://127.0.0.1:1", "TLSConfig": files}))
+    with pytest.raises(InvalidParameter, match=r"x\.json names TLS files") as caught:
+        Plugin("x", places, 600).activate()
+    assert caught.value.code == "tls_files"
 
 
 def test_tls(places: Discovery, tmp_path: Path) -> None:

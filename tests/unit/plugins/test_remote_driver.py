@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from libnetwork_py import Forbidden, Internal, NetworkController, NotFound, NotSupported, Unavailable
+from libnetwork_py import Forbidden, Internal, LibnetworkError, NetworkController, NotFound, NotSupported, Unavailable
 from libnetwork_py.drivers.api import Driver
 from libnetwork_py.store.memory import MemoryStore
 from libnetwork_py.testing import FakeKernel
@@ -127,6 +127,9 @@ NONSENSE: dict[str, Any] = {
     "nothing": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     "no HTTP": b"hello\r\n\r\n",
     "half an answer": b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{",
+    "half an answer that would do": b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{}",
+    "half a character": b'HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"a":"\\ud800"}',
+    "an abyss": b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + 100000 * b"[",
     "an end": b"",
     "two documents": b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n{}{}",
     "two answers": 2 * b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
@@ -147,6 +150,37 @@ def test_nonsense(controller: NetworkController, plugin: Stub, kernel: FakeKerne
     del plugin.raw[f"NetworkDriver.{method}"]
     connect(controller)
     assert not controller.reconcile()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"InterfaceName": {"SrcName": "vethx-in", "DstPrefix": "\ud800"}},
+        {"InterfaceName": {"SrcName": "vethx-in", "DstPrefix": "a/b"}},
+        {"InterfaceName": {"SrcName": "vethx-in", "DstPrefix": 20 * "a"}},
+        {"InterfaceName": {"SrcName": "../x", "DstPrefix": "net"}},
+        {"Gateway": "fe80::1%eth0"},
+        {"Gateway": "fd00::1"},
+        {"GatewayIPv6": "10.7.0.1"},
+        {"StaticRoutes": [{"Destination": "10.8.0.0/16", "RouteType": 0}]},
+        {"StaticRoutes": [{"Destination": "10.8.0.0/16", "RouteType": 10**30}]},
+        {"Err": 200_000 * "x"},
+    ],
+)
+def test_an_odd_answer_to_join(controller: NetworkController, plugin: Stub, kernel: FakeKernel, answer: Any) -> None:
+    """An answer that no sandbox can be made of is a typed error of readable length, and nothing is left half-made."""
+    before = everything(controller, kernel)
+    plugin.answers["NetworkDriver.Join"] = answer
+    with pytest.raises(LibnetworkError) as caught:
+        connect(controller)
+    assert len(str(caught.value).encode()) < 2000
+    assert everything(controller, kernel) == before
+
+
+def test_an_absurd_version(controller: NetworkController, plugin: Stub) -> None:
+    """A content type with a version of 6,000 digits is none of the protocol's, and the answer is read as any other."""
+    plugin.content_type = f"application/vnd.docker.plugins.v{6000 * '9'}+json"
+    assert controller.create_network("front", "x", subnets=SUBNET).driver == "x"
 
 
 @pytest.mark.parametrize("method", ["CreateNetwork", "Join"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from libnetwork_py import Forbidden, Internal, NetworkController, Unavailable
+from libnetwork_py import Conflict, Forbidden, Internal, NetworkController, Unavailable
 from libnetwork_py.store.memory import MemoryStore
 from libnetwork_py.testing import FakeKernel
 from tests.unit.lifecycle.fake import everything
@@ -75,6 +75,20 @@ def test_pools_that_the_host_uses(ipam: Stub, directory: Path) -> None:
     assert ipam.asked("IpamDriver.ReleasePool") == [{"PoolID": "10.81.0.0/16"}]
 
 
+def test_pools_without_end(ipam: Stub, directory: Path) -> None:
+    """A plug-in that offers what the host uses again and again, each time as another pool, is refused, and gets all of them back."""
+    numbers = iter(range(1000))
+    ipam.answers["IpamDriver.RequestPool"] = lambda _: {"PoolID": str(next(numbers)), "Pool": "10.81.0.0/16"}
+    kernel = FakeKernel(host_links=["ens3"], host_addresses={"ens3": "10.81.3.4/16"})
+    with (
+        NetworkController.over(MemoryStore(), kernel, config={"plugin_sockets": [directory]}) as some,
+        pytest.raises(Conflict, match="'x' only offers 10"),
+    ):
+        some.create_network("front", ipam="x")
+    asked, released = (len(ipam.asked(f"IpamDriver.{method}")) for method in ("RequestPool", "ReleasePool"))
+    assert asked == released < 1000
+
+
 @pytest.mark.parametrize(
     ("method", "answer", "error", "text"),
     [
@@ -82,6 +96,13 @@ def test_pools_that_the_host_uses(ipam: Stub, directory: Path) -> None:
         ("RequestPool", {"Err": "boom"}, Internal, "PoolID is ''"),
         ("RequestPool", {"PoolID": "p", "Pool": "everything"}, Internal, "Pool is 'everything'"),
         ("RequestPool", {"PoolID": "p", "Pool": "fd00::/64"}, Internal, "for an IPv4 pool"),
+        (
+            "RequestPool",
+            {"PoolID": "p", "Pool": "10.81.0.0/16", "Data": {"com.docker.network.gateway": "10.9.0.1/16"}},
+            Internal,
+            "not in 10.81.0.0/16",
+        ),
+        ("RequestAddress", {"Address": "10.81.0.1"}, Internal, "no prefix length"),
         ("RequestAddress", {"Error": "boom"}, Forbidden, "remote: boom"),
         ("RequestAddress", {"Address": ""}, Unavailable, "no address returned"),
         ("RequestAddress", {"Address": "seven"}, Internal, "Address is 'seven'"),
