@@ -27,17 +27,13 @@ INTERRUPTED = 130
 
 
 def open_controller(arguments: Arguments) -> NetworkController:
-    """Open the controller that ``--state-dir``, ``--host`` and ``--cluster`` name; a bare ``--host`` name is one of ``ip netns``."""
+    """Open the controller that ``--state-dir``, ``--host`` and ``--cluster`` name."""
     from ..controller import NetworkController  # noqa: PLC0415 (`--help` needs no kernel layer)
 
-    host = arguments.host
-    if host is not None and "/" not in host:
-        host = f"/run/netns/{host}"
     # Commands that say what differs must find it as it is.
     repair = not getattr(arguments, "dry_run", False)
-    return NetworkController(
-        arguments.state_dir, host=host, cluster=arguments.cluster, config={"repair_on_open": repair}
-    )
+    settings = {"repair_on_open": repair}
+    return NetworkController(arguments.state_dir, host=arguments.host_path, cluster=arguments.cluster, config=settings)
 
 
 def main(

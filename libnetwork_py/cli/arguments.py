@@ -32,6 +32,11 @@ class Arguments(argparse.Namespace):
     command: Command
     alone: Alone | None = None
 
+    @property
+    def host_path(self) -> str | None:
+        """The path of ``--host``; a bare name is one of ``ip netns``."""
+        return self.host if self.host is None or "/" in self.host else f"/run/netns/{self.host}"
+
 
 Command: TypeAlias = "Callable[[NetworkController, Arguments, Output], int]"
 """One command: calls the API, writes the result, returns the exit status."""

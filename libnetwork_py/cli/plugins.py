@@ -27,7 +27,8 @@ def serve(arguments: Arguments, output: Output) -> int:
         ipam=arguments.ipam or "",
         listen=_listen(arguments),
         state_dir=arguments.state_dir,
-        host=arguments.host,
+        host=arguments.host_path,
+        cluster=arguments.cluster,
     )
     signal.signal(signal.SIGTERM, _interrupt)
     with server:

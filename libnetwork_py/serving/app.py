@@ -20,6 +20,8 @@ Call: TypeAlias = Callable[[Body], Mapping[str, Any]]
 Message: TypeAlias = Mapping[str, Any]
 MAX_REQUEST = 1 << 20
 """Bytes of a request's body."""
+TEXT_MAX = 4000
+"""Characters of an error, which may repeat what was asked."""
 
 _log = logging.getLogger("libnetwork_py.serving")
 
@@ -66,6 +68,9 @@ class Application:
         key = ERROR_KEYS[subsystem]
         try:
             document = json.loads(raw) if raw else {}
+            json.dumps(
+                document, ensure_ascii=False
+            ).encode()  # half a surrogate pair is no text, and nothing could keep it
             if not isinstance(document, dict):
                 raise TypeError(f"it is a {type(document).__name__}")
         except (ValueError, TypeError, RecursionError) as error:
@@ -73,10 +78,10 @@ class Application:
         try:
             return 200, call(Body(document))
         except LibnetworkError as error:
-            return 200, {key: str(error)}
+            return 200, {key: str(error)[:TEXT_MAX]}
         except Exception as error:  # noqa: BLE001 (whatever a stranger's driver raises is an answer)
             _log.exception("%s failed", path)
-            return 200, {key: f"{type(error).__name__}: {error}"}
+            return 200, {key: f"{type(error).__name__}: {error}"[:TEXT_MAX]}
 
 
 def _error(text: str) -> Mapping[str, Any]:

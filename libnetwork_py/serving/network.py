@@ -16,7 +16,7 @@ from typing import Any
 from .. import labels
 from ..controller import NetworkController
 from ..endpoint import Endpoint
-from ..errors import NotFound
+from ..errors import Conflict, NotFound
 from ..network import Network, NetworkRecord
 from ..plugins.wire import parse_exposed, parse_portmap
 from ..sandbox import HANDED
@@ -46,7 +46,7 @@ class NetworkService:
             "GetCapabilities": self.capabilities,
             "GwAllocCheck": self.gateways_needed,
             "AllocateNetwork": self.allocate,
-            "FreeNetwork": self.nothing,
+            "FreeNetwork": self.delete_network,
             "CreateNetwork": self.create_network,
             "DeleteNetwork": self.delete_network,
             "CreateEndpoint": self.create_endpoint,
@@ -72,7 +72,7 @@ class NetworkService:
         return {"SkipIPv4": 4 not in wanted, "SkipIPv6": 6 not in wanted}
 
     def allocate(self, body: Body) -> Mapping[str, Any]:
-        """Options go back as they came."""
+        """Options go back as they came: what else a network across hosts needs, the cluster's store chooses when it is made."""
         return {"Options": body.inner("Options").texts()}
 
     def nothing(self, _body: Body) -> Mapping[str, Any]:
@@ -95,10 +95,19 @@ class NetworkService:
         return {}
 
     def delete_network(self, body: Body) -> Mapping[str, Any]:
-        """Remove it."""
+        """Remove it; where other hosts of a cluster have endpoints on it, this host's alone: the last host removes it."""
         network = self._network(body.text("NetworkID", needed=True))
-        if network is not None:
+        if network is None:
+            return {}
+        try:
             network.delete(force=True)
+        except Conflict as error:
+            if error.code != "network_in_use":
+                raise
+            for endpoint in network.endpoints():
+                with suppress(Conflict):  # another host's
+                    self._take_back(endpoint)
+                    endpoint.delete(force=True)
         return {}
 
     # Endpoints

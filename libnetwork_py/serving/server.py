@@ -58,6 +58,7 @@ class PluginServer:
         listen: Where; by default ``/run/docker/plugins/NAME.sock``.
         state_dir: Directory of its records; by default one of the plug-in's name below the user's own.
         host: The namespace that plays the host, in which Docker is: see `NetworkController`.
+        cluster: URL of a cluster's store, which a driver of global scope needs: likewise.
         config: The controller's configuration.
 
     Raises:
@@ -74,6 +75,7 @@ class PluginServer:
         listen: Listen | None = None,
         state_dir: str | os.PathLike[str] | None = None,
         host: Sandbox | str | os.PathLike[str] | None = None,
+        cluster: str | None = None,
         config: Mapping[str, object] | None = None,
     ) -> None:
         if not driver and not ipam:
@@ -86,7 +88,8 @@ class PluginServer:
         with ExitStack() as stack:
             self._subsystems: dict[str, Mapping[str, Call]] = {}
             ipams = {**dict(config.get("ipams", {})), IPAM: GivenIpam()} if config else {IPAM: GivenIpam()}  # type: ignore[call-overload]
-            controller = NetworkController(directory / "networks", host=host, config={**(config or {}), "ipams": ipams})
+            settings = {**(config or {}), "ipams": ipams}
+            controller = NetworkController(directory / "networks", host=host, cluster=cluster, config=settings)
             stack.callback(controller.close)
             if driver:
                 controller.drivers.get(driver)

@@ -332,3 +332,13 @@ def test_routes_are_given_on_the_command_line(run: Run, controller: NetworkContr
     assert [str(each) for each in controller.network("front").routes] == ["10.8.0.0/16"]
     assert [str(each) for each in controller.endpoint(out.strip()).routes] == list(given[1::2])
     assert run("network", "create", "--route", "default via 10.1.0.5", "back")[0] == InvalidParameter.exit_status
+
+
+def test_a_plugin_server_gets_every_option(run: Run, tmp_path: Path) -> None:
+    """`plugin serve` hands the cluster and the host on: a bare name of a host is one of ``ip netns``."""
+    places = ("--state-dir", str(tmp_path / "state"), "--socket", str(tmp_path / "s"))
+    common = ("plugin", "serve", "--driver", "bridge", *places)
+    status, _, said = run(*common, "--cluster", "ftp://nowhere")
+    assert (status, "ftp" in said) == (NotFound.exit_status, True)
+    status, _, said = run(*common, "--host", "no-such-host")
+    assert (status != 0, "/run/netns/no-such-host" in said) == (True, True)

@@ -31,6 +31,13 @@ from libnetwork_py.testing import FakeKernel
 NETWORK, ENDPOINT = "a" * 64, "b" * 64
 
 
+def ask(application: Application, method: str, **body: Any) -> Mapping[str, Any]:
+    """Call a method and return the answer."""
+    status, answer = application.answer(method, json.dumps(body).encode() if body else b"")
+    assert status == 200
+    return answer
+
+
 class Docker:
     """Calls an application as Docker would."""
 
@@ -41,9 +48,7 @@ class Docker:
         self.application = Application({"NetworkDriver": service.calls(), "IpamDriver": ipam.calls()})
 
     def __call__(self, method: str, **body: Any) -> Mapping[str, Any]:
-        status, answer = self.application.answer(method, json.dumps(body).encode() if body else b"")
-        assert status == 200
-        return answer
+        return ask(self.application, method, **body)
 
     def network(self, **options: Any) -> Mapping[str, Any]:
         pool = {"AddressSpace": "LocalDefault", "Pool": "10.7.0.0/24", "Gateway": "10.7.0.1/24"}
@@ -106,6 +111,8 @@ def test_a_driver_refuses() -> None:
         ("VolumeDriver.Create", b"{}", 404),
         ("NetworkDriver.Join", b"{", 400),
         ("NetworkDriver.Join", b"[]", 400),
+        ("NetworkDriver.Join", b'{"NetworkID": "\\ud800"}', 400),
+        ("NetworkDriver.Join", 200_000 * b"[", 400),
     ],
 )
 def test_what_is_no_call(path: str, raw: bytes, status: int) -> None:
