@@ -546,12 +546,13 @@ with NetworkController.temporary(host=sys.argv[1]) as controller:
                 box.delete()
         except KeyboardInterrupt:
             interrupted += 1
-    while thread.is_alive():
+    while signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         try:
-            stop.set()
-            thread.join()
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         except KeyboardInterrupt:
             pass
+    stop.set()
+    thread.join()
     report = controller.reconcile(repair=False)
     halves = [str(each) for each in controller.sandboxes() if len(each.interfaces()) != 1 + len(each.endpoints())]
     print(interrupted > 0, not report, halves, report)
