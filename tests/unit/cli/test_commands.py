@@ -195,7 +195,7 @@ def test_prune_asks_first(run: Run, controller: NetworkController, monkeypatch: 
     assert run("network", "prune")[0] == 0
     assert len(controller.networks()) == 1
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    assert run("network", "prune")[1].split() == ["network", "front"]
+    assert "network front" in run("network", "prune")[1].splitlines()  # and what dead controllers of this machine left
     run("network", "create", "front")
     assert json.loads(run("network", "prune", "-f", "--json")[1])["networks"] == ["front"]
 
