@@ -1,11 +1,14 @@
 """Questions about other people's names: asked of the servers behind the service, one after the other, by the reference's rules.
 
 At most three servers, four seconds each, by the client's own transport; SERVFAIL, REFUSED and silence lead to the next, NXDOMAIN is an
-answer. Every question goes out by a port of its own with a number of its own, both random, to one address, and an answer counts
-only if it comes from there with that number and that question: nobody off the path can slip one in. Equal questions are asked once. So
-many are asked at a time, as many more wait, and who waited too long or finds no room is refused. Runs in the service's own process.
+answer. Every question goes out by a socket of its own, so by a port of its own, with a number of its own, both random, to one address,
+and an answer counts only if it comes from there with that number and that question: nobody off the path can slip one in. Equal questions
+are asked once. So many of one sandbox are out at a time, and of all together; as many more wait, and who waited too long or finds no room
+is refused. Runs in the service's own process.
 
-May import: cache, streams, wire.
+Division of labour: `Forwarder` counts, waits and answers; `Question` is one that is out; `inside` opens sockets in sandboxes.
+
+May import: cache, inside, log, streams, wire.
 """
 
 from __future__ import annotations
@@ -16,19 +19,20 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator
 from typing import NamedTuple, TypeAlias
 
-from . import wire
+from . import inside, wire
 from .cache import Cache, lifetime
+from .log import Log
 from .streams import Poller
 from .wire import Malformed, Query
 
 SERVERS, TIMEOUT = 3, 4.0
 """How many servers are asked, and for how many seconds each may be silent."""
-AT_ONCE, WAITING, WAITING_INSIDE = 1024, 1024, 128
-"""How many questions are out at a time, how many more wait for their turn, and how many of one sandbox for its own sockets."""
-SHARING, STRAYS = 64, 64
+AT_ONCE, AT_ONCE_IN_ALL = 1024, 4096
+"""How many questions of one sandbox are out at a time, and of all; as many more wait for their turn."""
+SHARING, STRAYS = 2048, 64
 """How many clients share one question; how many wrong answers one question endures."""
 PORT = 53
 
@@ -37,43 +41,30 @@ Server: TypeAlias = tuple[str, bool]
 _random = random.SystemRandom()
 
 
-class Ways:
-    """Sockets inside one sandbox to ask its own servers by; they are used again, each time from another port."""
-
-    def __init__(self, sockets: Sequence[socket.socket]) -> None:
-        self._free = {
-            kind: [each for each in sockets if each.type == kind] for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)
-        }
-        self._kinds = {kind for kind, found in self._free.items() if found}
-
-    def are_in_use(self, kind: socket.SocketKind) -> bool:
-        """Whether there are some, and none is free now."""
-        return kind in self._kinds and not self._free[kind]
-
-    def take(self, kind: socket.SocketKind) -> socket.socket | None:
-        """Return a free one."""
-        return self._free[kind].pop() if self._free[kind] else None
-
-    def give_back(self, sock: socket.socket) -> None:
-        """Undo its connection, which also gives back its port, and keep it for the next."""
-        if sock.fileno() >= 0:
-            _disconnect(sock)
-            self._free[sock.type].append(sock)
-
-
-def _disconnect(sock: socket.socket) -> None:
-    import ctypes  # noqa: PLC0415 (10 ms, which few services ever need)
-
-    unspecified = ctypes.create_string_buffer(16)  # struct sockaddr of family AF_UNSPEC, see connect(2)
-    ctypes.CDLL(None).connect(sock.fileno(), unspecified, 16)
-
-
 class Behind(NamedTuple):
-    """Who is asked for a sandbox: addresses, and whether from the host's namespace; what its answers are shared with; its own sockets."""
+    """Who is asked for a sandbox, and whose answers it shares.
 
+    Attributes:
+        who: The sandbox.
+        servers: Addresses, and whether from the host's namespace.
+        scope: What its answers are shared with; empty: it asks from the host alone, like many.
+        near: A socket of its own: what is not asked from the host is asked from there.
+        where: Its network namespace's path.
+    """
+
+    who: str
     servers: tuple[Server, ...]
     scope: str
-    ways: Ways
+    near: socket.socket
+    where: str
+
+
+class Share:
+    """What of one sandbox is out, and what waits."""
+
+    def __init__(self) -> None:
+        self.out = 0
+        self.waiting: deque[Question] = deque()
 
 
 class Question:
@@ -82,18 +73,19 @@ class Question:
     def __init__(self, key: Hashable, query: Query, packet: bytes, behind: Behind, *, stream: bool) -> None:
         self.key = key
         self.query = query
+        self.who = behind.who
+        self.where = behind.where
+        self.inside = bool(behind.scope)
         self.servers = deque(behind.servers[:SERVERS])
-        self.ways = behind.ways
         self.stream = stream
         self.clients: list[tuple[Query, Answer]] = []
         self.deadline = time.monotonic() + TIMEOUT
         self.sock: socket.socket | None = None
-        self.borrowed = False
         self.strays = 0
         self.number = 0
         self.going = b""
         self.coming = bytearray()
-        self._packet = packet
+        self._packet, self._near = packet, behind.near
 
     def prepare(self) -> None:
         """Make the message for the next server."""
@@ -104,15 +96,17 @@ class Question:
         self.strays = 0
         self.deadline = time.monotonic() + TIMEOUT
 
-    @property
-    def kind(self) -> socket.SocketKind:
-        """The kind of socket that it goes out by."""
-        return socket.SOCK_STREAM if self.stream else socket.SOCK_DGRAM
-
-    @property
-    def must_wait(self) -> bool:
-        """Whether its next server is asked from a sandbox all of whose sockets are in use, by other questions of its own."""
-        return bool(self.servers) and not self.servers[0][1] and self.ways.are_in_use(self.kind)
+    def open(self, server: str, *, from_host: bool) -> socket.socket:
+        """Open a socket and lead it to a server."""
+        family = socket.AF_INET6 if ":" in server else socket.AF_INET
+        kind = socket.SOCK_STREAM if self.stream else socket.SOCK_DGRAM
+        sock = socket.socket(family, kind) if from_host else inside.open_socket(self._near, family, kind)
+        self.sock = sock
+        sock.setblocking(False)
+        failed = sock.connect_ex((server, PORT))
+        if failed not in {0, errno.EINPROGRESS}:
+            raise OSError(failed, "connect")
+        return sock
 
     def is_answer(self, message: bytes) -> bool:
         """Whether a message is one to this question."""
@@ -131,15 +125,20 @@ class Forwarder:
 
     Args:
         poller: Who waits for sockets.
+
+    Attributes:
+        refused: Sandbox → how many questions found no room.
     """
 
     def __init__(self, poller: Poller) -> None:
         self.cache = Cache()
-        self.refused = 0
+        self.refused: dict[str, int] = {}
         self._poller = poller
         self._out: dict[Hashable, Question] = {}
-        self._waiting: deque[Question] = deque()
+        self._waiting = 0
+        self._shares: dict[str, Share] = {}
         self._beginning = False
+        self._log = Log()
 
     def ask(self, query: Query, packet: bytes, behind: Behind, answer: Answer, *, stream: bool) -> None:
         """Answer a question out of the cache, or ask.
@@ -152,14 +151,8 @@ class Forwarder:
             stream: The client came by TCP.
         """
         edns = query.edns
-        key = (
-            behind.scope,
-            behind.servers,
-            query.asked.lower(),
-            query.flags & (wire.RD | wire.CD),
-            edns and edns[:3],
-            stream,
-        )
+        flags = query.flags & (wire.RD | wire.CD)
+        key = (behind.scope, behind.servers, query.asked.lower(), flags, edns and edns[:3], stream)
         kept = self.cache.get(key[:-1], time.monotonic())
         if kept is not None:
             answer(self._fit(kept, query, stream=stream))
@@ -170,109 +163,95 @@ class Forwarder:
             return
         question = Question(key, query, packet, behind, stream=stream)
         question.clients.append((query, answer))
-        if found is not None or self._is_full(question):
-            self._end(question, None, wire.REFUSED)
+        share = self._shares.setdefault(behind.who, Share())
+        if found is not None or len(share.waiting) >= AT_ONCE or self._waiting >= AT_ONCE_IN_ALL:
+            self._refuse(question)
             return
-        self._waiting.append(question)
+        share.waiting.append(question)
+        self._waiting += 1
         self._begin()
-
-    def _is_full(self, question: Question) -> bool:
-        """Whether there is no room for one more: of all sandboxes, or of one that waits for its own sockets."""
-        if question.must_wait and sum(each.ways is question.ways for each in self._waiting) >= WAITING_INSIDE:
-            return True
-        return len(self._out) + len(self._waiting) >= AT_ONCE + WAITING
 
     def tidy(self) -> float | None:
         """Go on with questions that were out for too long; return when to look again, in seconds."""
         now = time.monotonic()
-        for question in [each for each in self._waiting if each.deadline <= now]:
-            self._waiting.remove(question)
-            self._end(question, None, wire.REFUSED)
-        for question in [each for each in self._out.values() if each.deadline <= now]:
-            self._next(question)
+        for share in list(self._shares.values()):
+            while share.waiting and share.waiting[0].deadline <= now:
+                self._waiting -= 1
+                self._refuse(share.waiting.popleft())
+        while self._out and (first := next(iter(self._out.values()))).deadline <= now:
+            self._next(first)
         self._begin()
-        first = [each.deadline for each in (*self._out.values(), *self._waiting)] if self._out or self._waiting else []
-        return max(min(first) - now, 0.001) if first else None
+        self._shares = {who: share for who, share in self._shares.items() if share.out or share.waiting}
+        times = [next(iter(self._out.values())).deadline] if self._out else []
+        times += [share.waiting[0].deadline for share in self._shares.values() if share.waiting]
+        return max(min(times) - now, 0.001) if times else None
+
+    def leave(self, who: str) -> None:
+        """Give up what a sandbox asked its own servers: sockets inside keep its namespace alive."""
+        share = self._shares.pop(who, None)
+        for question in share.waiting if share else ():
+            self._waiting -= 1
+            self._say(question, wire.SERVFAIL)
+        for question in [each for each in self._out.values() if each.who == who and each.inside]:
+            self._end(question, None, wire.SERVFAIL)
 
     def sockets(self) -> list[socket.socket]:
-        """Return the sockets of what is out, but for those that belong to a sandbox."""
-        return [each.sock for each in self._out.values() if each.sock is not None and not each.borrowed]
+        """Return the sockets of what is out."""
+        return [each.sock for each in self._out.values() if each.sock is not None]
 
     def _begin(self) -> None:
-        """Send what waits, as many as may be out; what ends meanwhile makes room in this very turn."""
+        """Send what waits, as many as may be out, the sandboxes in turn; what ends meanwhile makes room in this very turn."""
         if self._beginning or not self._waiting:
             return
         self._beginning = True
         try:
-            self._send_waiting()
+            while len(self._out) < AT_ONCE_IN_ALL and (ready := list(self._ready())):
+                for share in ready[: AT_ONCE_IN_ALL - len(self._out)]:
+                    self._send_first(share)
         finally:
             self._beginning = False
 
-    def _send_waiting(self) -> None:
-        for _ in range(len(self._waiting)):
-            if len(self._out) >= AT_ONCE:
-                return
-            question = self._waiting.popleft()
-            if question.key in self._out:
-                self._out[question.key].clients += question.clients
-                continue
-            if question.must_wait:
-                self._waiting.append(question)
-                continue
-            self._out[question.key] = question
-            self._next(question)
+    def _ready(self) -> Iterator[Share]:
+        """The sandboxes one question more of which may go out."""
+        return (each for each in self._shares.values() if each.waiting and each.out < AT_ONCE)
+
+    def _send_first(self, share: Share) -> None:
+        question = share.waiting.popleft()
+        self._waiting -= 1
+        if question.key in self._out:
+            self._out[question.key].clients += question.clients
+            return
+        share.out += 1
+        self._out[question.key] = question
+        self._next(question)
 
     def _next(self, question: Question, code: int = wire.SERVFAIL) -> None:
         """Ask the next server; with none left, say so."""
         self._release(question)
         while question.servers:
-            if question.must_wait:
-                self._wait(question)
-                return
             server, from_host = question.servers.popleft()
             question.prepare()
+            self._out[question.key] = self._out.pop(question.key)  # they are in the order of their deadlines
             try:
-                if self._send(question, server, from_host=from_host):
-                    return
+                self._send(question, question.open(server, from_host=from_host))
             except OSError:
                 self._release(question)
+            else:
+                return
         self._end(question, None, code)
 
-    def _wait(self, question: Question) -> None:
-        """Let a question that was out wait for a socket of its sandbox."""
-        self._out.pop(question.key, None)
-        question.deadline = time.monotonic() + TIMEOUT
-        self._waiting.append(question)
-
-    def _send(self, question: Question, server: str, *, from_host: bool) -> bool:
-        if from_host or question.ways is None:
-            sock = socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, question.kind)
-            sock.setblocking(False)
-            question.borrowed = False
-        else:
-            taken = question.ways.take(question.kind)
-            if taken is None:
-                return False
-            sock, question.borrowed = taken, True
-        question.sock = sock
-        if sock.family == socket.AF_INET6 and ":" not in server:
-            server = f"::ffff:{server}"
-        failed = sock.connect_ex((server, PORT))
-        if failed not in {0, errno.EINPROGRESS}:
-            raise OSError(failed, "connect")
+    def _send(self, question: Question, sock: socket.socket) -> None:
         events = select.EPOLLOUT if question.stream else select.EPOLLIN
-        self._poller.watch(sock, events, lambda events: self._ready(question, events))
+        self._poller.watch(sock, events, lambda events: self._ready_at(question, sock, events))
         if not question.stream:
             sock.send(question.going)
-        return True
 
-    def _ready(self, question: Question, events: int) -> None:
-        assert question.sock is not None
+    def _ready_at(self, question: Question, sock: socket.socket, events: int) -> None:
         try:
             if question.stream:
-                self._stream(question, question.sock, events)
+                self._stream(question, sock, events)
             else:
-                self._datagrams(question, question.sock)
+                self._datagrams(question, sock)
         except BlockingIOError:
             pass
         except OSError:
@@ -321,24 +300,33 @@ class Forwarder:
 
     def _end(self, question: Question, message: bytes | None, code: int) -> None:
         self._release(question)
-        if self._out.get(question.key) is question:
-            del self._out[question.key]
-        self.refused += code == wire.REFUSED and message is None
-        for query, answer in question.clients:
-            if message is None:
-                answer(wire.response(query, code, [], [], wire.STREAM_MAX, ours=False))
-            else:
+        del self._out[question.key]
+        share = self._shares.get(question.who)
+        if share is not None:
+            share.out -= 1
+        if message is None:
+            self._say(question, code)
+        else:
+            for query, answer in question.clients:
                 answer(self._as_asked(message, query))
         self._begin()
 
+    def _refuse(self, question: Question) -> None:
+        """Say that there is no room for it."""
+        self.refused[question.who] = self.refused.get(question.who, 0) + len(question.clients)
+        self._log.refused(question.where)
+        self._say(question, wire.REFUSED)
+
+    @staticmethod
+    def _say(question: Question, code: int) -> None:
+        """Answer with a code alone."""
+        for query, answer in question.clients:
+            answer(wire.response(query, code, [], [], wire.STREAM_MAX, ours=False))
+
     def _release(self, question: Question) -> None:
         sock, question.sock = question.sock, None
-        if sock is None:
-            return
-        self._poller.forget(sock)
-        if question.borrowed and question.ways is not None:
-            question.ways.give_back(sock)
-        else:
+        if sock is not None:
+            self._poller.forget(sock)
             sock.close()
 
     def _fit(self, message: bytes, query: Query, *, stream: bool) -> bytes:

@@ -23,7 +23,7 @@ from typing import Any
 from . import holdings, wire
 from .answers import Answers
 from .book import Box
-from .forward import Behind, Forwarder, Ways
+from .forward import Behind, Forwarder
 from .holdings import Change, Doors, Holdings
 from .partner import Partner
 from .streams import Stream, Streams
@@ -64,11 +64,10 @@ class View:
 class Open:
     """A sandbox that is served."""
 
-    __slots__ = ("box", "doors", "view", "ways")
+    __slots__ = ("box", "box_id", "doors", "view")
 
-    def __init__(self, box: Box, doors: Doors, view: View) -> None:
-        self.box, self.doors, self.view = box, doors, view
-        self.ways = Ways(doors.ways)
+    def __init__(self, box_id: str, box: Box, doors: Doors, view: View) -> None:
+        self.box_id, self.box, self.doors, self.view = box_id, box, doors, view
 
 
 class Service:
@@ -174,7 +173,7 @@ class Service:
 
     def _serve(self, box_id: str, doors: Doors) -> None:
         box = self.held.book.boxes[box_id]
-        opened = self._open[box_id] = Open(box, doors, self._view(box))
+        opened = self._open[box_id] = Open(box_id, box, doors, self._view(box))
         self.watch(doors.udp, select.EPOLLIN, self._datagrams(opened))
         self.watch(doors.tcp, select.EPOLLIN, lambda _: self._accept_stream(box_id, doors.tcp))
 
@@ -257,7 +256,8 @@ class Service:
         box = opened.box
         self._hurry()
         scope = "" if all(from_host for _, from_host in box.servers) else box.where
-        self._forwarder.ask(query, packet, Behind(box.servers, scope, opened.ways), answer, stream=stream)
+        behind = Behind(opened.box_id, box.servers, scope, opened.doors.udp, box.where)
+        self._forwarder.ask(query, packet, behind, answer, stream=stream)
 
     # Names
 
@@ -276,22 +276,20 @@ class Service:
         for view in self._views.values():
             if view.networks & networks:
                 view.clear()
-        for box_id in [note[1] for note in change.notes if note[0] == "box"] + change.ways:
+        for box_id in [note[1] for note in change.notes if note[0] == "box"]:
             opened, box = self._open.get(box_id), self.held.book.boxes.get(box_id)
             if opened is not None and box is not None:
                 opened.box, opened.view = box, self._view(box)
-                if opened.doors is not self.held.doors[box_id]:
-                    opened.doors = self.held.doors[box_id]
-                    opened.ways = Ways(opened.doors.ways)
         for box_id in change.opened.keys() & self.held.book.boxes.keys():
             self._serve(box_id, change.opened[box_id])
 
     def _leave(self, doors: Doors) -> None:
         """Serve a sandbox no more."""
-        for sock in (doors.udp, doors.tcp, *doors.ways):
+        for sock in (doors.udp, doors.tcp):
             self.forget(sock)
         for box_id in [each for each, opened in self._open.items() if opened.doors.udp is doors.udp]:
             self._streams.leave(box_id)
+            self._forwarder.leave(box_id)
             del self._open[box_id]
         doors.close()
 

@@ -37,6 +37,7 @@ class Stream:
 
     Attributes:
         owed: Questions that wait for somebody else's answer: their client is silent with reason.
+        ended: It will ask no more, but may wait for answers.
     """
 
     def __init__(self, sock: socket.socket, box_id: str, ask: Callable[[Stream, bytes], bool]) -> None:
@@ -44,6 +45,7 @@ class Stream:
         self.box_id = box_id
         self.since = time.monotonic()
         self.open = True
+        self.ended = False
         self.owed = 0
         self._ask = ask
         self._coming = bytearray()
@@ -63,7 +65,8 @@ class Stream:
         except OSError:
             return False
         if not data:
-            return False
+            self.ended = True
+            return bool(self.owed or self._going)
         self._coming += data
         while self.open and len(self._coming) >= 2:
             size = self._coming[0] << 8 | self._coming[1]
@@ -131,8 +134,15 @@ class Streams:
         """Send an answer; a client that does not fetch it is hung up on."""
         if not stream.say(answer):
             self.hang_up(stream)
-        elif stream.waits and stream.open:
-            self._poller.change(stream.sock, select.EPOLLOUT)  # it is asked no more before it has fetched its answers
+        else:
+            self._go_on(stream)
+
+    def _go_on(self, stream: Stream) -> None:
+        """Wait for what comes next: it is asked no more before it has fetched its answers, and nothing once it has ended."""
+        if stream.ended and not stream.owed and not stream.waits:
+            self.hang_up(stream)
+        elif stream.open:
+            self._poller.change(stream.sock, select.EPOLLOUT if stream.waits else 0 if stream.ended else select.EPOLLIN)
 
     def tidy(self) -> float | None:
         """Hang up on the silent; return when to look again, in seconds."""
@@ -174,18 +184,20 @@ class Streams:
         return [each.sock for each in self._all]
 
     def _make_room(self, box_id: str) -> None:
-        if self._count.get(box_id, 0) >= PER_SANDBOX:
-            self.hang_up(next(each for each in self._all if each.box_id == box_id))
-        elif len(self._all) >= IN_ALL:
-            self.hang_up(next(iter(self._all)))
+        """Hang up on one too many: of this sandbox, else of the one that has most; on one to whom no answer is due, if there is any."""
+        if self._count.get(box_id, 0) < PER_SANDBOX:
+            if len(self._all) < IN_ALL:
+                return
+            box_id = max(self._count, key=self._count.__getitem__)
+        theirs = [each for each in self._all if each.box_id == box_id]
+        self.hang_up(next((each for each in theirs if not each.owed), theirs[0]))
 
     def _ready(self, stream: Stream, events: int) -> None:
         before = stream.since
         good = stream.write() if events & select.EPOLLOUT else stream.read()
         if not good or events & (select.EPOLLERR | select.EPOLLHUP):
             self.hang_up(stream)
-        elif stream.open:
-            if events & select.EPOLLOUT and not stream.waits:
-                self._poller.change(stream.sock, select.EPOLLIN)
-            if stream.since != before:
-                self._put_last(stream, stream.since)
+            return
+        if stream.since != before:
+            self._put_last(stream, stream.since)
+        self._go_on(stream)

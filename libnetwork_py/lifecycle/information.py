@@ -69,6 +69,7 @@ def gather(engine: Engine, directory: Path | None) -> Info:
         *engine.warnings,
         *troubles,
         *engine.names.warnings,
+        *engine.names.refusals(),
         *_neighbours(engine),
         *(f"this kernel lacks {name}, which the bridge driver needs" for name in missing),
     )

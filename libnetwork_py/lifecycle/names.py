@@ -152,6 +152,21 @@ class Names:
         without = [why for box_id, why in self._doors.without.copy().items() if box_id in self.book.boxes]
         return [self.warning, *without] if self.warning else without
 
+    def refusals(self) -> list[str]:
+        """Ask the service which sandboxes' questions it had to refuse."""
+        if self._companion is None or not self._serving:
+            return []
+        with suppress(OSError, ValueError, LibnetworkError), self._still():
+            line = self._companion.find()
+            refused: Mapping[str, int] = self._ask(line).get("refused", {}) if line is not None else {}
+            boxes = self.book.boxes
+            return [
+                f"{count} questions of {boxes[box_id].where} about other names were refused: too many at a time for its servers"
+                for box_id, count in refused.items()
+                if box_id in boxes
+            ]
+        return []
+
     # Asking
 
     def resolve(self, sandbox_id: str, name: str) -> list[Any]:

@@ -126,7 +126,9 @@ class Upstream:
                 packet, self.client = self.udp.recvfrom(65535)
                 if not packet:  # it was shut
                     return
-                self.udp.sendto(self.reply(packet), self.client)
+                answer = self.reply(packet)
+                if answer:  # else it keeps silent
+                    self.udp.sendto(answer, self.client)
 
     def serve_streams(self) -> None:
         """Answer one question of each connection."""

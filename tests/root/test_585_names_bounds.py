@@ -6,6 +6,7 @@ import resource
 import socket
 import struct
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import dns.message
@@ -14,7 +15,7 @@ import pytest
 from libnetwork_py import Network, NetworkController, Sandbox
 from libnetwork_py.firewall import resolver
 from tests.root.machine import wait_until
-from tests.root.names_lab import dig, processes, upstream
+from tests.root.names_lab import Upstream, dig, processes, upstream
 
 
 @pytest.fixture
@@ -55,6 +56,90 @@ def test_more_questions_than_sockets(client: Sandbox) -> None:
             sock.send(dns.message.make_query(f"n{number}.example", "A", id=number).to_wire())
         answers = [dns.message.from_wire(sock.recv(4096)) for _ in range(40)]
     assert {(each.id, each.rcode()) for each in answers} == {(number, 0) for number in range(40)}
+
+
+def _slow(server: Upstream) -> None:
+    """Have a server answer nothing about names that begin with "slow"."""
+    at_once = server.reply
+    server.reply = lambda packet: b"" if b"slow" in packet else at_once(packet)  # type: ignore[method-assign]
+
+
+def test_slow_questions_keep_nobody_waiting(client: Sandbox) -> None:
+    """Hundreds of questions that a sandbox's own server does not answer keep no other one from being asked, by UDP or by TCP."""
+    with (
+        upstream(client.call, "127.0.0.5") as server,
+        client.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        _slow(server)
+        sock.connect(("127.0.0.11", 53))
+        for number in range(900):
+            sock.send(dns.message.make_query(f"slow{number}.example", "A", id=number).to_wire())
+        assert dig(client, "quick.example", "A") == dig(client, "another.example", "A", "+tcp") == ["192.0.2.80"]
+        wait_until(lambda: len(server.asked) == 2, "both questions")
+        assert dig(client, "web", "A")
+        sock.settimeout(15)
+        answers = [sock.recv(4096) for _ in range(900)]
+    assert {each[3] & 15 for each in answers} == {2}
+
+
+def test_too_many_questions_are_refused(controller: NetworkController, client: Sandbox) -> None:
+    """More questions than may be out and wait are refused at once, and `info()` says how many of which sandbox."""
+    with (
+        upstream(client.call, "127.0.0.5") as server,
+        client.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        _slow(server)
+        sock.connect(("127.0.0.11", 53))
+        sock.settimeout(10)
+        for number in range(2100):
+            sock.send(dns.message.make_query(f"slow{number}.example", "A", id=number).to_wire())
+        assert sock.recv(4096)[3] & 15 == 5
+        assert dig(client, "web", "A")
+    (warning,) = [each for each in controller.info().warnings if "refused" in each]
+    assert client.key in warning
+
+
+def test_every_question_has_a_port_and_a_number_of_its_own(client: Sandbox) -> None:
+    """A sandbox's own server is asked by another port with another number each time, neither of which follows from the one before."""
+    seen = []
+    with upstream(client.call, "127.0.0.5") as server:
+        at_once = server.reply
+
+        def reply(packet: bytes) -> bytes:
+            seen.append((server.client[1], int.from_bytes(packet[:2], "big")))
+            return at_once(packet)
+
+        server.reply = reply  # type: ignore[method-assign]
+        for number in range(40):
+            assert dig(client, f"n{number}.example", "A")
+    for values in zip(*seen, strict=True):
+        steps = {after - before for before, after in pairwise(values)}
+        assert len(set(values)) > 35
+        assert len(steps) > 35
+
+
+def test_a_client_that_has_said_all(client: Sandbox) -> None:
+    """A client that ends its half of a connection after the question gets the answer that comes later from another server."""
+    with (
+        upstream(client.call, "127.0.0.5") as server,
+        client.socket(socket.AF_INET, socket.SOCK_STREAM) as sock,
+    ):
+        at_once = server.reply
+
+        def reply(packet: bytes) -> bytes:
+            time.sleep(0.3)
+            return at_once(packet)
+
+        server.reply = reply  # type: ignore[method-assign]
+        sock.settimeout(10)
+        sock.connect(("127.0.0.11", 53))
+        question = dns.message.make_query("one.example", "A").to_wire()
+        sock.sendall(len(question).to_bytes(2, "big") + question)
+        sock.shutdown(socket.SHUT_WR)
+        with sock.makefile("rb") as stream:
+            answer = stream.read()
+    (found,) = dns.message.from_wire(answer[2:]).answer
+    assert [each.to_text() for each in found] == ["192.0.2.80"]
 
 
 def test_few_open_files(controller: NetworkController, front: Network) -> None:
