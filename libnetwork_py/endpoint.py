@@ -90,7 +90,7 @@ class EndpointRecord:
     @property
     def families(self) -> tuple[Family, ...]:
         """The address families that it has, IPv4 first."""
-        versions = {each.version for each in self.addresses}
+        versions = [each.version for each in self.addresses]
         return tuple([family for family in FAMILIES if family in versions])
 
     @property

@@ -156,7 +156,7 @@ def port_elements(
         InvalidParameter: no concrete host port, or the network is isolated.
     """
     family = _family(address)
-    if binding.family not in {None, family}:
+    if binding.host_ip is not None and binding.host_ip.version != family:
         return ()
     if mode == "isolated":
         raise InvalidParameter(f"{binding} cannot be published: its network is isolated", code="isolated_port")

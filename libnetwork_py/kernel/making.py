@@ -29,6 +29,7 @@ from ..desired import (
     Namespace,
     Neighbour,
     Qdisc,
+    Relay,
     Route,
     Sysctl,
     Table,
@@ -74,7 +75,7 @@ class Maker(Effort):
         """
         self._replace, self._over, self._tables = replace, over, tables or {}
         self._room = Room(ahead, self.sockets.hurry)
-        ordered = sorted(words, key=phase)
+        ordered = sorted([word for word in words if not isinstance(word, (Element, Relay))], key=phase)
         self._sort(ordered)
         try:
             self._prepare()
@@ -118,7 +119,7 @@ class Maker(Effort):
         self.send(stack.transport, steps, "change")
         stack.close()
 
-    def _sort(self, ordered: list[Word]) -> None:
+    def _sort(self, ordered: Sequence[Word]) -> None:
         """Lay the words out by namespace."""
         self._new = {word.path: word for word in ordered if isinstance(word, Namespace)}
         self._own: dict[str, list[Sysctl]] = defaultdict(list)

@@ -9,11 +9,12 @@ May import: nft_atoms, nft_facts, nft_rules, transport, desired, nftables, types
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..desired import Element, Table
 from ..errors import NotFound
-from ..nftables import Chain, Rule, SetDecl
+from ..nftables import Atom, Chain, Rule, SetDecl
 from .nft_atoms import (
     DATA_VERDICT,
     DELSETELEM,
@@ -25,6 +26,7 @@ from .nft_atoms import (
     NEWTABLE,
     NFT,
     SIZES,
+    Like,
     attribute,
     be32,
     byte_order,
@@ -145,16 +147,31 @@ def _elements(kind: int, flags: int, words: Iterable[Element]) -> Iterator[bytes
     grouped: dict[tuple[str, SetDecl], dict[bytes, None]] = {}
     group: dict[bytes, None] = {}
     before: tuple[str, SetDecl | None] = ("", None)
+    likes: dict[int, Like] = {}
     for word in words:
         if word.set is not before[1] or word.table != before[0]:
             before = word.table, word.set
             group = grouped.setdefault((word.table, word.set), {})
         value = None if kind == DELSETELEM else word.value
-        group.update(dict.fromkeys(element(word.set, word.fields, value, word.count)))
+        group.update(dict.fromkeys(_encoded(word, value, likes)))
     for (table, decl), encoded_elements in grouped.items():
         head = text(1, table) + text(2, decl.name)
         for chunk in _chunks(encoded_elements):
             yield message(NFT | kind, flags, head + nested(3, *chunk))
+
+
+def _encoded(word: Element, value: tuple[Atom, ...] | str | None, likes: dict[int, Like]) -> list[bytes]:
+    """The attributes of a word, made from those of one like it of the same set where there was one."""
+    like = likes.get(id(word.set))
+    try:
+        if word.count == 1 and like is not None and like.fits(word.fields, value):
+            return like.elements(word.fields, value)
+    except (struct.error, TypeError):  # no port: told below
+        pass
+    if word.count == 1:
+        likes[id(word.set)] = like = Like(word.set, word.fields, value)
+        return like.elements(word.fields, value)
+    return element(word.set, word.fields, value, word.count)
 
 
 def _chunks(elements: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -158,19 +158,50 @@ def element(
     return [begin, _element(be32(ELEM_FLAGS, INTERVAL_END) + _value(ELEM_KEY, after[1:]))]
 
 
-def _run(single: bytes, fields: tuple[Atom, ...], value: tuple[Atom, ...] | str | None, count: int) -> list[bytes]:
-    """The elements of a run, made from the first: a port is the last field of its key, and of its value if that has fields.
+class Like:
+    """Elements of a set that differ in their ports alone, made from one of them: a thousand published ports of one address.
 
-    Behind the headers of the element, the key and the data around it, the last field stands in the last four bytes.
+    Args:
+        decl: The set.
+        fields: The key of the first.
+        value: Its value.
     """
-    at = len(single) - 4
-    ends = [(at, fields[-1])]
-    if isinstance(value, tuple):
-        key_end = 4 + _HEADER.unpack_from(single, 4)[0]
-        ends = [(key_end - 4, fields[-1]), (at, value[-1])]
-    elif value is not None:
-        ends = [(4 + _HEADER.unpack_from(single, 4)[0] - 4, fields[-1])]
-    numbers = [(place, int(first)) for place, first in ends if isinstance(first, int)]
+
+    def __init__(self, decl: SetDecl, fields: tuple[Atom, ...], value: tuple[Atom, ...] | str | None) -> None:
+        self._first, self._made = (fields, value), element(decl, fields, value)
+        self._rest = fields[:-1], value[:-1] if isinstance(value, tuple) else value
+        kinds = [decl.key[-1], *(decl.value[-1:] if isinstance(value, tuple) and isinstance(decl.value, tuple) else ())]
+        ports = not decl.interval and {*kinds} == {"inet_service"}
+        cuts = _port_places(self._made[0], value) if ports else []
+        self._parts = [
+            self._made[0][start:end] for start, end in zip((0, *(cut + 2 for cut in cuts)), (*cuts, None), strict=True)
+        ]
+
+    def fits(self, fields: tuple[Atom, ...], value: tuple[Atom, ...] | str | None) -> bool:
+        """Return whether an element differs from the first in its ports alone, if at all."""
+        if len(self._parts) == 1:
+            return (fields, value) == self._first
+        return (fields[:-1], value[:-1] if isinstance(value, tuple) else value) == self._rest
+
+    def elements(self, fields: tuple[Atom, ...], value: tuple[Atom, ...] | str | None) -> list[bytes]:
+        """Return the attributes of one that fits; as `element`, whatever its ports are."""
+        match self._parts:
+            case [head, tail]:
+                return [head + _PORT.pack(fields[-1]) + tail]
+            case [head, middle, tail] if isinstance(value, tuple):
+                return [head + _PORT.pack(fields[-1]) + middle + _PORT.pack(value[-1]) + tail]
+            case _:
+                return self._made
+
+
+def _run(single: bytes, fields: tuple[Atom, ...], value: tuple[Atom, ...] | str | None, count: int) -> list[bytes]:
+    """The elements of a run, made from the first: a port is the last field of its key, and of its value if that has fields."""
+    firsts = (fields[-1], value[-1]) if isinstance(value, tuple) else fields[-1:]
+    numbers = [
+        (place, first)
+        for place, first in zip(_port_places(single, value), firsts, strict=True)
+        if isinstance(first, int)
+    ]
     made = bytearray(single)
     found = []
     for number in range(count):
@@ -178,6 +209,15 @@ def _run(single: bytes, fields: tuple[Atom, ...], value: tuple[Atom, ...] | str 
             _PORT.pack_into(made, place, first + number)
         found.append(bytes(made))
     return found
+
+
+def _port_places(single: bytes, value: tuple[Atom, ...] | str | None) -> list[int]:
+    """Where the last field of an element's key, and of its value if that has fields, stands.
+
+    Behind the headers of the element, the key and the data around it, that is in the last four bytes.
+    """
+    key_end = 4 + _HEADER.unpack_from(single, 4)[0]
+    return [key_end - 4, len(single) - 4] if isinstance(value, tuple) else [key_end - 4]
 
 
 @cache

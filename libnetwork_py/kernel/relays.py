@@ -194,10 +194,11 @@ class Relays:
     def _open(self, word: Relay, guards: Sequence[socket.socket | None] = ()) -> _Carried:
         """Let the sockets that keep the ports listen, and open those that are missing; none where nobody can come by such an address."""
         guards = guards or self._guards(word)
-        missing = [port for port, guard in zip(word.ports, guards, strict=True) if guard is None]
-        own = self._bound(word, missing) if missing else []
-        opened = iter(own)
-        sockets = [each for guard in guards if (each := guard or next(opened, None)) is not None]
+        sockets, own = [each for each in guards if each is not None], list[socket.socket]()
+        if len(sockets) < word.count:
+            own = self._bound(word, [port for port, guard in zip(word.ports, guards, strict=True) if guard is None])
+            opened = iter(own)
+            sockets = [each for guard in guards if (each := guard or next(opened, None)) is not None]
         if len(sockets) < word.count:
             return _Carried(word)
         for each in sockets:
@@ -262,7 +263,7 @@ class Relays:
         for word in words:
             if (carried := self._carried.pop(word.key, None)) is not None:
                 carried.close()
-        keys = [[word.protocol, str(word.host_ip), word.port] for word in words]
+        keys = [[*word.key[2:4], word.port] for word in words]
         child = self._the_child() if words and (self._directory or self._child) else None
         line = child.find() if child else None
         if child is None or line is None:
@@ -300,9 +301,11 @@ def _messages(carried: Iterable[_Carried]) -> Iterator[tuple[bytes, list[int]]]:
     """What is said of words, in messages that carry as many descriptors as go into one."""
     runs: list[list[object]] = []
     fds: list[int] = []
+    texts: dict[int, str] = {}
     for each in carried:
         word = each.word
-        head = [word.protocol, str(word.host_ip), word.port, word.count, str(word.to), word.to_port]
+        to = texts.get(id(word.to)) or texts.setdefault(id(word.to), str(word.to))
+        head = [*word.key[2:4], word.port, word.count, to, word.to_port]
         sockets = [sock.fileno() for sock in each.sockets]
         if -1 in sockets:  # given back meanwhile
             sockets = []

@@ -27,6 +27,7 @@ from ..desired import (
     Namespace,
     Neighbour,
     Qdisc,
+    Relay,
     Route,
     Sysctl,
     Table,
@@ -50,7 +51,9 @@ class Remover(Effort):
 
     def remove(self, words: Iterable[Word], *, free: Iterable[Key] = ()) -> None:
         """Remove what is not inside a namespace that is to be dropped; keys in ``free`` must be free when this returns."""
-        ordered = sorted(words, key=phase, reverse=True)
+        # thousands of published ports are nothing for anybody here
+        ours = [word for word in words if not (isinstance(word, (Element, Relay)) and word.namespace == HOST)]
+        ordered = sorted(ours, key=phase, reverse=True)
         self._pending = [word for word in ordered if isinstance(word, Namespace)]
         self._dropped = {word.path for word in self._pending}
         self._along: list[Word] = []

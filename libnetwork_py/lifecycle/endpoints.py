@@ -37,11 +37,12 @@ from ..types import (
     freeze,
     parse_address,
 )
-from . import conditions, portlists, routing, settings
+from . import conditions, routing, settings
 from .engine import Engine
 from .handing import handover
 from .interfaces import interface_name
 from .outlets import Outlets, is_outlet
+from .portlists import with_ports
 from .survey import survey
 from .work import Work
 
@@ -258,39 +259,41 @@ class Endpoints:
 
     def publish(self, endpoint_id: str, binding: PortBinding) -> PortBinding:
         """Publish one more port."""
-        with self._engine.operation(f"publish {binding}") as work:
+        with self._engine.operation("publish", listing=True) as work:
+            work.step("publish {}", binding)
             endpoint = self._get(endpoint_id)
             state = TRANSITIONS[endpoint.state, "publish"]
             network = self._engine.state.networks[endpoint.network_id]
             driver = self._engine.env.drivers.get(network.driver)
             _check_ports(network, driver, [binding])
-            (asked,) = driver.check_endpoint(network, evolve(endpoint, ports=(binding,))).ports
-            ports = (*endpoint.ports, asked)
+            (asked,) = driver.check_endpoint(network, with_ports(endpoint, (binding,), endpoint.bindings)).ports
+            lists = work.lists(endpoint)
             if state == "created" or not driver.capability.reserves_ports:
-                work.put(evolve(endpoint, ports=ports), portlists.without_last)
+                lists.ports.append(asked)
                 return asked
             (got,) = self._reserve([asked], endpoint, work)
-            work.put(evolve(endpoint, ports=ports, bindings=(*endpoint.bindings, got)), portlists.without_last)
+            lists.ports.append(asked)
+            lists.bindings.append(got)
             return got
 
     def unpublish(self, endpoint_id: str, binding: PortBinding) -> None:
         """Take back a published port, named as it was asked for or as it became."""
-        with self._engine.operation(f"unpublish {binding}") as work:
+        with self._engine.operation("unpublish", listing=True) as work:
+            work.step("unpublish {}", binding)
             endpoint = self._get(endpoint_id)
-            index = portlists.place(endpoint, binding)
-            if index is None:
-                published = ", ".join(map(str, endpoint.bindings or endpoint.ports)) or "none"
+            lists = work.lists(endpoint)
+            place = lists.place(binding)
+            if place is None:
+                published = ", ".join(map(str, lists.bindings or lists.ports)) or "none"
                 raise NotFound(
                     f"port {binding} of endpoint {endpoint.name!r} is not published; published: {published}",
                     code="not_published",
                 )
-            if endpoint.bindings:
-                got = endpoint.bindings[index]
+            if lists.bindings:
+                got = lists.bindings[place]
                 self._release_ports([got], endpoint, work)
                 work.on_done(partial(self._engine.env.kernel.forget_flows, closed=_flows(endpoint, got)))
-            ports, bindings = portlists.without(endpoint.ports, index), portlists.without(endpoint.bindings, index)
-            taken = endpoint.ports[index], endpoint.bindings[index] if endpoint.bindings else None
-            work.put(evolve(endpoint, ports=ports, bindings=bindings), partial(portlists.with_again, index, *taken))
+            lists.remove(place)
 
     def _reserve(
         self, bindings: Sequence[PortBinding], endpoint: EndpointRecord, work: Work

@@ -34,7 +34,7 @@ from .describe import Describer
 from .env import Env
 from .files import Files
 from .host_ports import follow
-from .interrupts import allowed, check, deferred
+from .interrupts import allowed, check, deferred, held
 from .journal import Touched, by_kind, intent, is_record, outcome, pairs
 from .names import KEY as NAMES
 from .names import Names
@@ -92,6 +92,8 @@ class Engine:
         with deferred(), self._thread_lock():
             if self._work is None:
                 self._catch_up()
+            else:
+                self._work.settle()
             yield self.state
 
     @property
@@ -101,6 +103,8 @@ class Engine:
             if not self._lock.acquire(blocking=False):
                 return None
             try:
+                if self._work is not None:
+                    self._work.settle()
                 return self._work
             finally:
                 self._lock.release()
@@ -108,16 +112,22 @@ class Engine:
     # Changing
 
     @contextmanager
-    def operation(self, why: str) -> Iterator[Work]:
-        """Run one operation; inside a batch or plan, as a step of it.
+    def operation(self, why: str, *, listing: bool = False) -> Iterator[Work]:
+        """Run one operation; inside a batch or plan, as a step of it; ``listing``: one that uses `Work.lists`.
 
         Raises:
             LibnetworkError: from the body, the kernel or the store; nothing of the operation remains.
         """
         with deferred(), self._thread_lock():
-            if self._work is not None:
-                with self._step(self._work):
-                    yield self._work
+            if (batch := self._work) is not None:
+                if not listing:
+                    batch.settle()
+                mark = batch.mark()
+                try:
+                    yield batch
+                except BaseException:
+                    batch.rollback(mark)
+                    raise
                 return
             with self._transaction(why) as work:
                 work.alone = True
@@ -168,15 +178,6 @@ class Engine:
                 self._recover()
                 yield self.state
 
-    @contextmanager
-    def _step(self, work: Work) -> Iterator[None]:
-        mark = work.mark()
-        try:
-            yield
-        except BaseException:
-            work.rollback(mark)
-            raise
-
     def _after_fork(self) -> None:
         """Drop, in a forked child, what belongs to the parent: its lock, its open batch, its reserved ports."""
         self._pid = os.getpid()
@@ -189,8 +190,8 @@ class Engine:
         if self.cluster is not None:
             self.cluster.forked()
 
-    @contextmanager
-    def _thread_lock(self) -> Iterator[None]:
+    def _thread_lock(self) -> held:
+        """Take the lock, and return what gives it back; call it where Ctrl-C waits."""
         if os.getpid() != self._pid:
             self._after_fork()
         deadline = time.monotonic() + self.env.config.lock_timeout
@@ -201,10 +202,7 @@ class Engine:
                     f"another thread kept the controller busy for {self.env.config.lock_timeout:g} s: is a batch open there?",
                     code="locked",
                 )
-        try:
-            yield
-        finally:
-            self._lock.release()
+        return held(self._lock)
 
     @contextmanager
     def _directory(self) -> Iterator[None]:

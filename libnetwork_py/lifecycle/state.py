@@ -6,6 +6,7 @@ May import: network, endpoint, sandbox, types, errors.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import TypeAlias, TypeVar
 
 from ..endpoint import EndpointRecord
@@ -35,6 +36,9 @@ class State:
         """Hold ``record`` and return the one of the same id that it replaces."""
         previous = self.get(type(record), record.id)
         if previous is not None:
+            if isinstance(record, EndpointRecord) and _indexed(record) == _indexed(previous):
+                self.endpoints[record.id] = record
+                return previous
             self.remove(previous)
         match record:
             case NetworkRecord():
@@ -140,6 +144,10 @@ class State:
     def records(self) -> Iterable[Record]:
         """Return every record."""
         return [*self.networks.values(), *self.sandboxes.values(), *self.endpoints.values()]
+
+
+_indexed = attrgetter("network_id", "name", "host", "mac", "sandbox_id", "segment")
+"""What an endpoint is found by."""
 
 
 def _by_interface(endpoint: EndpointRecord) -> tuple[int, str, float, str]:

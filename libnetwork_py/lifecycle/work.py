@@ -3,7 +3,7 @@
 A `Work` changes the state at once, so that later steps of the same operation see earlier ones, and remembers how to take each
 step back. Nothing here touches store or kernel: the engine does, with what `change` and `touched` say.
 
-May import: lifecycle.state, lifecycle.describe, store.codec, desired, network, endpoint, sandbox, types.
+May import: lifecycle.state, lifecycle.describe, lifecycle.portlists, store.codec, desired, network, endpoint, sandbox, types.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..firewall.table import CLOSED
 from ..network import NetworkRecord
 from .describe import Describer, peer_of
 from .events import Event
+from .portlists import Lists
 from .state import Record, State
 
 Scope: TypeAlias = tuple[Literal["network", "sandbox"], str]
@@ -57,26 +58,18 @@ class Work:
         self._done: list[Callable[[], object]] = []
         self._held = ExitStack()
         self._names: set[str] = set()
+        self._lists: dict[str, Lists] = {}
 
-    def step(self, why: str) -> None:
-        """Say what the operation does, now that the names are known; a batch keeps its own name."""
+    def step(self, why: str, *named: object) -> None:
+        """Say what the operation does, now that the names are known (they fill the braces); a batch keeps its own name."""
         if self.alone:
-            self.why = why
+            self.why = why.format(*named) if named else why
 
-    def put(self, record: Record, back: Callable[[Record], Record] | None = None) -> None:
-        """Add or replace a record.
-
-        Args:
-            record: The new one.
-            back: Makes the one before out of it: for records that change a thousand times in a batch, which would all be kept.
-        """
+    def put(self, record: Record) -> None:
+        """Add or replace a record."""
         self._touch(record)
         previous = self._state.put(record)
         self._remember(record, previous)
-        if back is not None:
-            kind, record_id = type(record), record.id
-            self._undo.append(lambda: self._state.put(back(self._held_now(kind, record_id))))
-            return
         self._undo.append(lambda: self._state.put(previous) if previous else self._state.remove(record))
 
     def delete(self, record: Record) -> None:
@@ -110,13 +103,29 @@ class Work:
             self._held.enter_context(enter())
             self._names.add(name)
 
+    def lists(self, endpoint: EndpointRecord) -> Lists:
+        """Return an endpoint's ports for changes one by one; `settle` makes its record of them."""
+        found = self._lists.get(endpoint.id)
+        if found is None:
+            found = self._lists[endpoint.id] = Lists(endpoint)
+        return found
+
+    def settle(self) -> None:
+        """Put the records of the endpoints whose ports have changed; before anybody looks at them."""
+        if self._lists:
+            changed, self._lists = self._lists, {}
+            for endpoint_id, lists in changed.items():
+                self.put(lists.record(self._state.endpoints[endpoint_id]))
+
     def mark(self) -> tuple[int, int]:
         """Return a place to roll back to."""
         return len(self._undo), len(self._done)
 
-    def rollback(self, mark: tuple[int, int] = (0, 0)) -> None:
-        """Take back every step since ``mark``, last first."""
-        undone, done = mark
+    def rollback(self, mark: tuple[int, int] | None = None) -> None:
+        """Take back every step since ``mark``, or all, last first."""
+        if mark is None:
+            self._lists.clear()
+        undone, done = mark or (0, 0)
         while len(self._undo) > undone:
             self._undo.pop()()
         del self._done[done:]
@@ -132,6 +141,7 @@ class Work:
 
     def touched(self) -> Iterator[tuple[Record | None, Record | None]]:
         """Return each changed record as it was and as it is; ``None`` where it was or is not there."""
+        self.settle()
         for (kind, record_id), before in self._before.items():
             after = self._state.get(kind, record_id)
             if before != after:
@@ -139,6 +149,7 @@ class Work:
 
     def change(self) -> Change:
         """Return what the kernel must do for it."""
+        self.settle()
         before = [word for words in self._described.values() for word in words]
         after = [word for scope in self._described for word in self._describe(scope)]
         for network_id, held in self._peers.items():
@@ -150,6 +161,7 @@ class Work:
 
     def scopes(self, kind: Literal["network", "sandbox"]) -> list[str]:
         """Return the ids of the networks or sandboxes whose description may change."""
+        self.settle()
         return [record_id for each, record_id in self._described if each == kind]
 
     def _unshared(self, words: Description) -> Description:
@@ -218,11 +230,6 @@ class Work:
     def _describe(self, scope: Scope) -> Description:
         kind, record_id = scope
         return self._describer.network(record_id) if kind == "network" else self._describer.sandbox(record_id)
-
-    def _held_now(self, kind: type[Record], record_id: str) -> Record:
-        held = self._state.get(kind, record_id)
-        assert held is not None
-        return held
 
     def _remember(self, record: Record, previous: Record | None) -> None:
         self._before.setdefault((type(record), record.id), previous)

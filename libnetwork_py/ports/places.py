@@ -26,8 +26,10 @@ def addresses_of(binding: PortBinding, families: Collection[Family]) -> list[IPA
 
 def places_of(addresses: Sequence[IPAddress]) -> list[IPAddress | None]:
     """Return the addresses, with ``None`` for both of the unspecified ones."""
-    if not _BOTH.issubset(addresses):
+    if len(addresses) == 1 or not _BOTH.issubset(addresses):
         return list(addresses)
+    if len(addresses) == len(_BOTH):
+        return [None]
     return [None, *(each for each in addresses if each not in _BOTH)]
 
 

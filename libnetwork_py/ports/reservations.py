@@ -110,11 +110,11 @@ class Reservations:
         Raises:
             LibnetworkError: such a one cannot be bound.
         """
-        held = [each for each in self._held.get((protocol, port), ()) if each.address in {None, address}]
-        if held:
-            if held[0] in self._waiting.get((protocol, port), ()) and held[0].socket is None:
-                self._make_way(protocol, port, held[0])
-            return held[0].socket
+        for hold in self._held.get((protocol, port), ()):
+            if hold.address is None or hold.address == address:
+                if hold.socket is None and hold in self._waiting.get((protocol, port), ()):
+                    self._make_way(protocol, port, hold)
+                return hold.socket
         kept = self._kept.get((protocol, port), {}) if self._kept else {}
         place = next((each for each in kept if each in {None, address}), address)
         if place in kept and kept[place] is None:

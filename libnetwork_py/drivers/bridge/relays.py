@@ -67,9 +67,9 @@ def check_port(port: PortBinding, endpoint: EndpointRecord, options: BridgeOptio
     Raises:
         InvalidParameter: the endpoint has no address of its family, and none that a relay could carry it to.
     """
-    if port.family in {None, *endpoint.families} or (
-        port.family == 6 and endpoint.families and _translated(4, options)
-    ):
+    if port.host_ip is None or port.family in endpoint.families:
+        return
+    if port.family == 6 and endpoint.families and _translated(4, options):
         return
     raise InvalidParameter(
         f"port {port} is bound to an IPv{port.family} address of the host and endpoint {endpoint.name!r} has none of that family",
