@@ -17,10 +17,9 @@ from attrs import evolve
 from ..condition import Condition
 from ..drivers.api import NetworkDriver
 from ..endpoint import TRANSITIONS, Endpoint, EndpointRecord, Verb
-from ..errors import Conflict, Forbidden, InvalidParameter, NotFound, NotSupported, Unavailable
+from ..errors import Conflict, Forbidden, InvalidParameter, NotFound, Unavailable
 from ..facts import LinkStatistics
 from ..handle import given
-from ..kernel.api import PortFlow
 from ..network import EndpointSpec, NetworkRecord
 from ..sandbox import HANDED, Handover, Sandbox, SandboxRecord
 from ..scene import Scene
@@ -42,7 +41,7 @@ from .engine import Engine
 from .handing import handover
 from .interfaces import interface_name
 from .outlets import Outlets, is_outlet
-from .portlists import with_ports
+from .portlists import check_ports, flows_of, with_ports
 from .survey import survey
 from .work import Work
 
@@ -265,7 +264,7 @@ class Endpoints:
             state = TRANSITIONS[endpoint.state, "publish"]
             network = self._engine.state.networks[endpoint.network_id]
             driver = self._engine.env.drivers.get(network.driver)
-            _check_ports(network, driver, [binding])
+            check_ports(network, driver, [binding])
             (asked,) = driver.check_endpoint(network, with_ports(endpoint, (binding,), endpoint.bindings)).ports
             lists = work.lists(endpoint)
             if state == "created" or not driver.capability.reserves_ports:
@@ -292,7 +291,7 @@ class Endpoints:
             if lists.bindings:
                 got = lists.bindings[place]
                 self._release_ports([got], endpoint, work)
-                work.on_done(partial(self._engine.env.kernel.forget_flows, closed=_flows(endpoint, got)))
+                work.on_done(partial(self._engine.env.kernel.forget_flows, closed=flows_of(endpoint, got)))
             lists.remove(place)
 
     def _reserve(
@@ -304,7 +303,7 @@ class Endpoints:
         if not work.alone:
             work.hold("ports", ports.bulk)
         got = ports.reserve_all(bindings, families, endpoint.name)
-        opened = [flow for each in got if each.protocol == "udp" for flow in _flows(endpoint, each)]
+        opened = [flow for each in got if each.protocol == "udp" for flow in flows_of(endpoint, each)]
         if opened:
             work.on_done(partial(self._engine.env.kernel.forget_flows, opened=opened))
         for each in got:
@@ -417,12 +416,6 @@ def _whole(priority: object) -> int:
     raise InvalidParameter(f"invalid priority {priority!r}: it is a whole number", code="invalid_priority")
 
 
-def _flows(endpoint: EndpointRecord, binding: PortBinding) -> list[PortFlow]:
-    """Return what a binding leads to: the first address of each family that it has."""
-    first = {each.version: each.ip for each in reversed(endpoint.addresses)}
-    return [PortFlow(binding, first[family]) for family in endpoint.families if binding.family in {None, family}]
-
-
 def _allowed(endpoint: EndpointRecord, verb: Verb, sandbox: SandboxRecord | None) -> None:
     """Check a verb against the table of states."""
     if (endpoint.state, verb) in TRANSITIONS:
@@ -451,17 +444,6 @@ def _check_host(network: NetworkRecord, driver: NetworkDriver, sandbox: SandboxR
         )  # fmt: skip
 
 
-def _check_ports(network: NetworkRecord, driver: NetworkDriver, ports: Sequence[PortBinding]) -> None:
-    if ports and not driver.capability.ports:
-        raise NotSupported(f"driver {network.driver!r} publishes no ports", code="no_ports", driver=network.driver)
-    if ports and network.internal:
-        raise InvalidParameter(
-            f"network {network.name!r} is internal: nothing of it can be published",
-            code="internal_ports",
-            network_id=network.id,
-        )
-
-
 def _outside(endpoint: EndpointRecord) -> EndpointRecord:
     """The record without what it has in a sandbox alone."""
     plain = evolve(endpoint, sandbox_id=None, ifname="", bindings=(), priority=0, segment=0)
@@ -482,7 +464,7 @@ def _sysctls(given: Mapping[str, object]) -> Mapping[str, str]:
 def _parse(network: NetworkRecord, driver: NetworkDriver, spec: EndpointSpec) -> EndpointRecord:
     endpoint_id = secrets.token_hex(32)
     ports = tuple(PortBinding.parse(each) for each in as_tuple(spec.ports))
-    _check_ports(network, driver, ports)
+    check_ports(network, driver, ports)
     if spec.interface is not None:
         check_interface_name(spec.interface)
     return EndpointRecord(

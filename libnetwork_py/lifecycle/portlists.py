@@ -3,7 +3,7 @@
 A batch may publish thousands one by one. `Lists` takes them in; the record with all of them is made when somebody looks at it, or at the
 end: a thousand records of a thousand ports would take longer to make than the ports.
 
-May import: endpoint, types.
+May import: drivers.api, kernel.api, network, endpoint, types, errors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from operator import attrgetter
 
 from attrs import fields
 
+from ..drivers.api import NetworkDriver
 from ..endpoint import EndpointRecord
+from ..errors import InvalidParameter, NotSupported
+from ..kernel.api import PortFlow
+from ..network import NetworkRecord
 from ..types import PortBinding
 
 _NAMES = [each.name for each in fields(EndpointRecord)]
@@ -73,3 +77,25 @@ def _place(some: Sequence[PortBinding], binding: PortBinding) -> int | None:
             return place
         place += 1
     return None
+
+
+def flows_of(endpoint: EndpointRecord, binding: PortBinding) -> list[PortFlow]:
+    """Return what a binding leads to: the first address of each family that it has."""
+    first = {each.version: each.ip for each in reversed(endpoint.addresses)}
+    return [PortFlow(binding, first[family]) for family in endpoint.families if binding.family in {None, family}]
+
+
+def check_ports(network: NetworkRecord, driver: NetworkDriver, ports: Sequence[PortBinding]) -> None:
+    """Check that a driver publishes ports, and that something can reach them.
+
+    Raises:
+        NotSupported: it publishes none. InvalidParameter: the network is internal.
+    """
+    if ports and not driver.capability.ports:
+        raise NotSupported(f"driver {network.driver!r} publishes no ports", code="no_ports", driver=network.driver)
+    if ports and network.internal:
+        raise InvalidParameter(
+            f"network {network.name!r} is internal: nothing of it can be published",
+            code="internal_ports",
+            network_id=network.id,
+        )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from libnetwork_py import Endpoint, NetworkController, Sandbox
+from libnetwork_py import Endpoint, NetworkController, Sandbox, labels
 from tests.root import machine
 from tests.root.api_lab import asks, at, of, serving, socket_in, started
 from tests.root.machine import Outside
@@ -362,10 +362,15 @@ def test_a_temporary_controller_ends_it(host: str) -> None:
     assert not where.exists()
 
 
-def test_an_internal_network_does_not_get_out(host: str, controller: NetworkController, web: Sandbox) -> None:
+@pytest.mark.parametrize("theirs", [False, True], ids=["own bridge", "somebody's bridge"])
+def test_an_internal_network_does_not_get_out(
+    host: str, controller: NetworkController, web: Sandbox, theirs: bool
+) -> None:
     """A sandbox of an internal network reaches the host's own services by IPv6, and nobody through the relay."""
     web.connect(controller.network("front"), ports=["8080:80", "8080:80/udp"])
-    inner = controller.create_network("inner", internal=True, ipv6=True)
+    if theirs:
+        machine.ip("link", "add", "br7", "up", "type", "bridge", namespace=host)
+    inner = controller.create_network("inner", internal=True, ipv6=True, options={labels.BRIDGE_NAME: "br7"})
     prisoner = controller.create_sandbox("relayed-prisoner")
     prisoner.connect(inner)
     gateway = next(each for each in inner.gateways if each.version == 6)
