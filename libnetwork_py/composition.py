@@ -60,7 +60,8 @@ def compose(identity: str, store: Store, kernel: Kernel, config: ControllerConfi
         ipams.register("default", DefaultIpam(config.address_pools))
     ports = Reservations(partial(kernel.sockets, HOST), *_free_ports(kernel))
     ours = table(HOST, f"{TABLE_PREFIX}{identity[:8]}")
-    place = directory / "netns" if directory is not None and kernel.privilege == "user" else files.DIRECTORY
+    apart = kernel.privilege == "user" or not files.can_be_written()
+    place = directory / "netns" if directory is not None and apart else files.DIRECTORY
     return Env(identity, store, kernel, drivers, ipams, ports, ours, config, place)
 
 

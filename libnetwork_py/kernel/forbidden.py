@@ -39,6 +39,8 @@ def no_user_namespace(number: int, *, of_host: bool = False) -> Forbidden:
 
 def _remedies(number: int) -> Iterator[str]:
     """What the machine's settings say."""
+    if not _setting("../self/uid_map"):
+        yield "this user has no number in the user namespace that it is in: run `unshare --map-root-user` instead of `unshare --user`"
     if _setting("user/max_user_namespaces") == "0" or number == errno.ENOSPC:
         yield "run `sysctl -w user.max_user_namespaces=15000` as root"
     if _setting("kernel/unprivileged_userns_clone") == "0":

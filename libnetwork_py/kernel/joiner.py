@@ -43,8 +43,8 @@ def _mount(source: str | None, target: str, kind: str | None, flags: int, passin
     return True
 
 
-def _cover(files: Sequence[str]) -> None:
-    """See the network namespace's ``/sys``, and each second of ``files`` in place of the one before it.
+def _show_interfaces() -> None:
+    """See the network namespace's ``/sys``, in a mount namespace of our own.
 
     Where a container shows a part of ``/sys`` only, the kernel lets nobody mount another one: then that stays (``EPERM``).
     """
@@ -55,8 +55,6 @@ def _cover(files: Sequence[str]) -> None:
     if _mount("sysfs", "/sys", "sysfs", flags, (errno.ENOENT, errno.EBUSY, errno.EPERM)):
         for target, fd in kept.items():
             _mount(f"/proc/self/fd/{fd}", target, None, _MS_BIND | _MS_REC, (errno.ENOENT,))
-    for target, source in zip(files[::2], files[1::2], strict=True):
-        _mount(source, target, None, _MS_BIND, (errno.ENOENT,))
 
 
 def main(report: str, user: str, network: str, *how: str) -> NoReturn:
@@ -78,8 +76,11 @@ def main(report: str, user: str, network: str, *how: str) -> NoReturn:
             os.set_inheritable(fd, False)
         _call("setns", int(user), _CLONE_NEWUSER)
         _call("setns", int(network), _CLONE_NEWNET)
-        doing = "cover files"
-        _cover(files)
+        doing = "show its interfaces below /sys"
+        _show_interfaces()
+        for target, source in zip(files[::2], files[1::2], strict=True):
+            doing = f"mount {source} on {target}"
+            _mount(source, target, None, _MS_BIND, (errno.ENOENT,))
         doing = ""
         if signals == "1":
             for each in (signal.SIGPIPE, signal.SIGXFSZ):

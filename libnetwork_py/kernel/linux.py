@@ -32,6 +32,7 @@ from .namespaces import (
     RUN_DIRECTORY,
     enter,
     expect,
+    has_its_own_machine,
     lacking_privilege,
     locked,
     open_any_namespace,
@@ -365,7 +366,7 @@ def _opener(
     directory: Callable[[], Path] | None,
     outside: Literal["auto", "pasta", "none"],
 ) -> Opener:
-    if privilege == "root" or (privilege == "auto" and not lacking_privilege()):
+    if privilege == "root" or (privilege == "auto" and not lacking_privilege() and has_its_own_machine()):
         return RootOpener(host)
     from .user import UserOpener  # noqa: PLC0415 (root needs it not)
 

@@ -35,7 +35,7 @@ _expected: dict[str, str] = {}
 """Path of a process's namespace → its identity when it was adopted. Numbers of processes are used again."""
 
 _CLONE_NEWNET = 0x40000000
-_NS_GET_NSTYPE = 0xB703
+_NS_GET_USERNS, _NS_GET_NSTYPE = 0xB701, 0xB703
 _MS_BIND, _MS_REC, _MS_SHARED, _MNT_DETACH = 4096, 16384, 1 << 20, 2
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 
@@ -264,6 +264,20 @@ def lacking_privilege() -> list[str]:
     status = Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace").splitlines()
     effective = next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
     return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
+
+
+def has_its_own_machine() -> bool:
+    """Return whether the capabilities of the calling thread are over its mounts and its network, and names can be made.
+
+    In a user namespace (``unshare --map-root-user``) one may have every capability, over things that belong to others.
+    """
+    for kind in ("mnt", "net"):
+        try:
+            with open(f"/proc/thread-self/ns/{kind}", "rb") as file:  # noqa: PTH123 (as the others here)
+                os.close(fcntl.ioctl(file, _NS_GET_USERNS))
+        except OSError:  # it belongs to a user namespace that is not ours, nor within ours (ioctl_nsfs(2))
+            return False
+    return os.access(next(each for each in (RUN_DIRECTORY, "/run", "/") if os.path.isdir(each)), os.W_OK)  # noqa: PTH112
 
 
 def require_privilege() -> None:

@@ -29,6 +29,12 @@ ATTRIBUTE = "user.libnetwork_py"
 """Extended attribute with the digest of what was written."""
 
 
+def can_be_written() -> bool:
+    """Return whether files can be made in `DIRECTORY`; not so on a system that is read only, or that is somebody else's."""
+    there = next(each for each in (DIRECTORY, *DIRECTORY.parents) if each.exists())
+    return os.access(there, os.W_OK)
+
+
 class Files:
     """Writes the two files of each sandbox.
 

@@ -6,7 +6,7 @@ process: it holds a file ``alive``, locked by the process until the operating sy
 Whoever can write to a state directory, or can replace it, decides what a privileged process does to the network: so it must
 belong to us, be writable by nobody else, and so must every directory above it (root's will do, and sticky ones like ``/tmp``).
 
-May import: store.filelock, errors.
+May import: store.filelock, store.owners, errors.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Self
 
 from ..errors import Conflict, Forbidden, LibnetworkError, Unavailable
 from .filelock import FileLock
+from .owners import is_root, is_trusted
 
 NAME = "libnetwork_py"
 DATABASE = "state.db"
@@ -40,7 +41,7 @@ def default_directory() -> Path:
     ``/var/lib/libnetwork_py`` for root, else ``$XDG_STATE_HOME/libnetwork_py``, by default ``~/.local/state/libnetwork_py`` (XDG Base
     Directory Specification 0.8).
     """
-    if os.geteuid() == 0:
+    if is_root("/var/lib"):
         return Path("/var/lib") / NAME
     base = os.environ.get("XDG_STATE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".local/state") / NAME
@@ -176,7 +177,7 @@ class _base_lock:  # noqa: N801 (used as a function)
 def _bases() -> Iterator[Path]:
     """Name the places for temporary directories, the best first."""
     uid = os.geteuid()
-    runtime = "/run" if uid == 0 else os.environ.get("XDG_RUNTIME_DIR", "")
+    runtime = "/run" if is_root("/run") else os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/"):
         yield Path(runtime) / NAME
     yield Path(tempfile.gettempdir()) / f"{NAME}-{uid}"
@@ -238,7 +239,7 @@ def _check_links(path: Path, part: Path) -> None:
     for each in (part, *part.parents):
         status = each.lstat()
         if stat.S_ISLNK(status.st_mode):
-            if status.st_uid not in {0, os.geteuid()}:
+            if not is_trusted(status.st_uid):
                 why = f"is a symbolic link of user {status.st_uid}, who may point it elsewhere"
                 raise _unsafe(path, each, why, f"rm {shlex.quote(str(each))}")
             _check_links(path, Path(os.path.normpath(each.parent.resolve() / each.readlink())))
@@ -258,7 +259,7 @@ def _check_own(path: Path, real: Path) -> None:
 def _check_parent(path: Path, parent: Path) -> None:
     status = parent.stat()
     quoted = shlex.quote(str(parent))
-    if status.st_uid not in {0, os.geteuid()}:
+    if not is_trusted(status.st_uid):
         raise _unsafe(
             path, parent, f"belongs to user {status.st_uid}, who may replace what is in it", f"chown root {quoted}"
         )

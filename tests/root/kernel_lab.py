@@ -10,8 +10,10 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from libnetwork_py.desired import HOST, Address, Bridge, Change, Description, Namespace, Route, Sysctl, Veth, Word
 from libnetwork_py.kernel.linux import LinuxKernel
+from libnetwork_py.kernel.opener import Opener, RootOpener
+from libnetwork_py.kernel.user import UserOpener
 from libnetwork_py.types import MacAddress
-from tests.root import machine
+from tests.root import machine, world
 
 BRIDGE = Bridge(HOST, "br0", MacAddress("02:42:0a:09:ff:01"), mtu=1400, group=77)
 GATEWAY = Address(HOST, "br0", IPv4Interface("10.9.0.1/16"))
@@ -22,7 +24,7 @@ _numbers = itertools.count(1)
 
 def path(name: str = "sandbox") -> str:
     """A path for a namespace that nobody else has."""
-    return str(machine.NAMESPACES / f"t{os.getpid()}k{next(_numbers)}-{name}")
+    return f"{world.NAMES}/t{os.getpid()}k{next(_numbers)}-{name}"
 
 
 def sandbox(number: int, where: str, *, isolated: bool = False, hairpin: bool = False) -> Description:
@@ -54,9 +56,20 @@ def kernel(host: str) -> Iterator[LinuxKernel]:
     """A kernel over a namespace that plays the host."""
     opened = LinuxKernel(host)
     try:
-        yield opened
+        with world.seen_through(opened.reach):
+            yield opened
     finally:
         opened.close()
+
+
+@contextmanager
+def opener(host: str = "") -> Iterator[Opener]:
+    """An opener with whatever privilege the caller has, over a host; by default the machine that the tests have."""
+    some = RootOpener(host or None) if world.ROOT else UserOpener(host or f"/proc/{world.PID}/ns/net")
+    try:
+        yield some
+    finally:
+        some.close()
 
 
 @contextmanager

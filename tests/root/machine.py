@@ -62,6 +62,11 @@ def run_in(namespace: str, argv: Sequence[object], **options: Any) -> subprocess
     return done
 
 
+def run_beside(path: str, host: str, argv: Sequence[object]) -> subprocess.CompletedProcess[str]:
+    """Run a program in a host's namespace, where ``ip netns`` knows the namespace at ``path`` by its name."""
+    return run_in(host, argv) if world.ROOT else run(*world.entering_names(path), *argv)
+
+
 def ip(*arguments: object, namespace: str = "") -> Any:
     """Run ``ip -j -d …`` in a namespace and return what it printed, parsed; an empty list where it prints nothing."""
     return json.loads(run_in(namespace, ["ip", "-j", "-d", *arguments]).stdout or "[]")
@@ -118,7 +123,7 @@ def new_namespace(name: str = "host") -> str:
 
 def drop_namespace(path: str) -> None:
     """Remove a namespace by name, one made by `new_namespace` or a sandbox's; one that is gone is no error."""
-    if os.path.exists(path):  # noqa: PTH110 (paths of namespaces are text)
+    if os.path.exists(world.place(path)):  # noqa: PTH110 (paths of namespaces are text)
         run(*world.entering_names(path), "ip", "netns", "del", Path(path).name)
 
 

@@ -125,7 +125,7 @@ def test_removing_undoes_making(ours: LinuxKernel, host: str, where: str) -> Non
     ours.apply(change)
     assert machine.sysctl("ipv4/ip_forward", host) == "1"
     ours.apply(change.reverse)
-    assert not Path(where).exists()
+    assert not Path(ours.reach(where)).exists()
     assert machine.sysctl("ipv4/ip_forward", host) == "0"
     machine.wait_until(lambda: set(machine.links(host)) == before, "the pair to go")
 
@@ -246,7 +246,7 @@ def test_an_interrupt_leaves_nothing(
     monkeypatch.undo()
     assert calls >= at
     assert set(machine.links(host)) == before
-    assert not Path(where).exists()
+    assert not Path(ours.reach(where)).exists()
 
 
 def test_an_error_at_any_send_leaves_nothing(
@@ -273,7 +273,7 @@ def test_an_error_at_any_send_leaves_nothing(
         if calls < at:
             break
         assert set(machine.links(host)) == before
-        assert not Path(where).exists()
+        assert not Path(ours.reach(where)).exists()
     assert failures == at - 1 > 5
 
 

@@ -59,7 +59,7 @@ def test_damage_is_mended(ours: LinuxKernel, host: str, where: str, what: str) -
     """After any damage, enforcing leads back to what is described."""
     words = (*NETWORK, *sandbox(1, where))
     ours.enforce(making(*words))
-    machine.run_in(host, ["sh", "-ec", DAMAGE[what].replace("NAME", Path(where).name)])
+    machine.run_beside(where, host, ["sh", "-ec", DAMAGE[what].replace("NAME", Path(where).name)])
     ours.enforce(making(*words))
     difference = compare(words, ours.facts([where], words=words))
     assert not difference, difference
@@ -84,15 +84,15 @@ def test_every_kind_of_word_is_made_found_and_removed(ours: LinuxKernel, host: s
     assert set(machine.links(host)) == {"lo"}
     assert machine.nft(host) == []
     assert machine.sysctl("ipv4/ip_forward", host) == "0"
-    assert not Path(where).exists()
+    assert not Path(ours.reach(where)).exists()
 
 
 def test_half_a_namespace_is_cleared_away(ours: LinuxKernel, host: str, where: str) -> None:
     """A name without a namespace, as a killed process leaves it, is removed, or becomes one."""
-    Path(where).touch()
+    Path(ours.reach(where)).touch()
     ours.enforce(removing(Namespace(where)))
-    assert not Path(where).exists()
-    Path(where).touch()
+    assert not Path(ours.reach(where)).exists()
+    Path(ours.reach(where)).touch()
     ours.enforce(making(*NETWORK, *sandbox(1, where)))
     assert machine.addresses("eth0", where) == {"10.9.1.1/16"}
 

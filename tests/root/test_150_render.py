@@ -10,7 +10,7 @@ import pytest
 
 from libnetwork_py.desired import HOST, Address, Bridge, Change, Moved, Namespace, Table, Veth
 from libnetwork_py.render import render
-from tests.root import machine
+from tests.root import machine, world
 from tests.sample import BRIDGE_MAC, MAC, OTHER_MAC, description
 
 
@@ -128,7 +128,8 @@ def test_namespace_at_another_path(host: str) -> None:
     change = Change(make=(Namespace(path), veth, Address(path, "eth0", IPv4Interface("172.18.0.2/16"))))
     shell(host, render(change))
     try:
-        assert machine.addresses("eth0", path) == {"172.18.0.2/16"}
+        seen = path if world.ROOT else f"/proc/{world.PID}/root{path}"
+        assert machine.addresses("eth0", seen) == {"172.18.0.2/16"}
     finally:
         shell(host, render(change.reverse))
     assert not os.path.exists(path)  # noqa: PTH110

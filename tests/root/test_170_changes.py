@@ -48,7 +48,7 @@ def check(kernel: LinuxKernel, description: Description) -> None:
     expected = {name for word in description if word.key[:2] == ("link", HOST) for name in [word.key[2]]}
     facts = kernel.facts(PLACES, words=description)
     assert not compare(description, facts)
-    assert {path for path in PLACES if os.path.lexists(path)} == {
+    assert {path for path in PLACES if os.path.lexists(kernel.reach(path))} == {
         word.key[1] for word in description if word.key[0] == "namespace"
     }
     machine.wait_until(lambda: set(kernel.facts().host.links) == {"lo", *expected}, f"the links {expected}")

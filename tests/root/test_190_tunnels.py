@@ -26,7 +26,7 @@ from libnetwork_py.facts import compare
 from libnetwork_py.kernel import transport
 from libnetwork_py.kernel.linux import LinuxKernel
 from libnetwork_py.types import IPAddress, MacAddress
-from tests.root import machine
+from tests.root import machine, world
 from tests.root.kernel_lab import kernel, making, names, path, removing
 
 HERE, THERE, ELSEWHERE = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2"), IPv4Address("192.0.2.3")
@@ -70,7 +70,7 @@ def peer(where: str, number: int = 2, mac: MacAddress = MAC, vtep: IPAddress = T
 def table(where: str) -> set[str]:
     """What ``bridge`` and ``ip`` show of the tunnel's entries, less what does not matter here."""
     forwarding = machine.run_in(where, ["bridge", "fdb", "show", "dev", "vx0"]).stdout.splitlines()
-    neighbours = machine.run("ip", "-n", Path(where).name, "neigh", "show", "dev", "vx0").stdout.splitlines()
+    neighbours = machine.run_in(where, ["ip", "neigh", "show", "dev", "vx0"]).stdout.splitlines()
     lines = (line.replace("link-netnsid 0 ", "").strip() for line in (*forwarding, *neighbours))
     return {line for line in lines if line.startswith(("02:42:", "10.1.", "fd01:"))}
 
@@ -79,7 +79,7 @@ def table(where: str) -> set[str]:
 def listening(where: str, news: Path) -> Iterator[None]:
     """Let ``bridge monitor`` write what happens to forwarding entries into a file."""
     with news.open("w") as file:
-        monitor = subprocess.Popen(["nsenter", f"--net={where}", "bridge", "monitor", "fdb"], stdout=file)
+        monitor = subprocess.Popen([*world.entering(where), "bridge", "monitor", "fdb"], stdout=file)
         try:
             yield
         finally:

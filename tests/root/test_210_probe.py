@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from libnetwork_py.kernel import probe as probing
-from libnetwork_py.kernel.opener import RootOpener
+from libnetwork_py.kernel.opener import Opener
 from libnetwork_py.kernel.probe import probe
-from tests.root import machine
+from tests.root import kernel_lab, machine
 
 NAMES = {
     *("bridge", "veth", "vxlan", "macvlan", "ipvlan", "dummy", "vlan", "wireguard"),
@@ -22,11 +22,10 @@ NAMES = {
 
 
 @pytest.fixture
-def opener() -> Iterator[RootOpener]:
+def opener() -> Iterator[Opener]:
     """The machine."""
-    some = RootOpener()
-    yield some
-    some.close()
+    with kernel_lab.opener() as some:
+        yield some
 
 
 def works(namespace: str, *argv: str) -> bool:
@@ -34,7 +33,7 @@ def works(namespace: str, *argv: str) -> bool:
     return machine.run_in(namespace, argv, check=False).returncode == 0
 
 
-def test_every_feature_is_answered(opener: RootOpener) -> None:
+def test_every_feature_is_answered(opener: Opener) -> None:
     """The answer names each feature that the documentation names, with yes or no."""
     found = probe(opener)
     assert set(found) == NAMES
@@ -42,20 +41,20 @@ def test_every_feature_is_answered(opener: RootOpener) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bridge", "dummy", "wireguard"])
-def test_links_agree_with_ip(opener: RootOpener, host: str, kind: str) -> None:
+def test_links_agree_with_ip(opener: Opener, host: str, kind: str) -> None:
     """A kind of link works exactly where ``ip link add`` can make one."""
     assert probe(opener)[kind] == works(host, "ip", "link", "add", "x0", "type", kind)
 
 
 @pytest.mark.parametrize("kind", ["macvlan", "ipvlan", "vlan"])
-def test_upper_links_agree_with_ip(opener: RootOpener, host: str, kind: str) -> None:
+def test_upper_links_agree_with_ip(opener: Opener, host: str, kind: str) -> None:
     """A kind of link that stands on another works exactly where ``ip link add`` can make one."""
     assert works(host, "ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
     more = ["id", "2"] if kind == "vlan" else []
     assert probe(opener)[kind] == works(host, "ip", "link", "add", "link", "v0", "name", "x0", "type", kind, *more)
 
 
-def test_bridge_features_agree_with_ip(opener: RootOpener, host: str) -> None:
+def test_bridge_features_agree_with_ip(opener: Opener, host: str) -> None:
     """VLAN filtering and port isolation work exactly where ``ip`` can switch them on."""
     found = probe(opener)
     assert works(host, "ip", "link", "add", "b0", "type", "bridge")
@@ -75,7 +74,7 @@ def test_bridge_features_agree_with_ip(opener: RootOpener, host: str) -> None:
         ("ingress", ["ingress"]),
     ],
 )
-def test_traffic_control_agrees_with_tc(opener: RootOpener, host: str, kind: str, arguments: list[str]) -> None:
+def test_traffic_control_agrees_with_tc(opener: Opener, host: str, kind: str, arguments: list[str]) -> None:
     """A queueing discipline works exactly where ``tc qdisc add`` can make one."""
     assert probe(opener)[kind] == works(host, "tc", "qdisc", "add", "dev", "lo", *arguments)
 
@@ -98,19 +97,19 @@ def test_traffic_control_agrees_with_tc(opener: RootOpener, host: str, kind: str
         ),
     ],
 )
-def test_the_packet_filter_agrees_with_nft(opener: RootOpener, host: str, feature: str, ruleset: str) -> None:
+def test_the_packet_filter_agrees_with_nft(opener: Opener, host: str, feature: str, ruleset: str) -> None:
     """The packet filter can do exactly what ``nft`` can load."""
     assert probe(opener)[feature] == works(host, "nft", ruleset)
 
 
-def test_generic_netlink_families_are_found(opener: RootOpener) -> None:
+def test_generic_netlink_families_are_found(opener: Opener) -> None:
     """A family that every kernel has is found and one that none has is not."""
     with probing._bench(opener) as bench:
         assert probing._family(bench.generic, "nlctrl")
         assert not probing._family(bench.generic, "nonesuch")
 
 
-def test_nothing_is_left(opener: RootOpener) -> None:
+def test_nothing_is_left(opener: Opener) -> None:
     """Probing leaves no descriptor, no name, no link, no table and no process."""
     probe(opener)
     before, descriptors = machine.traces(), sorted(path.name for path in Path("/proc/self/fd").iterdir())
@@ -119,7 +118,7 @@ def test_nothing_is_left(opener: RootOpener) -> None:
     assert not machine.traces().added(before)
 
 
-def test_an_opener_that_cannot_do_it_alone_uses_a_name(opener: RootOpener) -> None:
+def test_an_opener_that_cannot_do_it_alone_uses_a_name(opener: Opener) -> None:
     """Where namespaces come from a helper, the probe asks for a named one, finds the same, and takes the name away."""
     alone = probe(opener)
     opener.mode = "user"

@@ -122,6 +122,32 @@ def test_a_sandbox_may_play_the_host(controller: NetworkController) -> None:
         assert pings(box, address(hosts[1]))
 
 
+NESTED = """
+from libnetwork_py import NetworkController
+with NetworkController.temporary() as controller:
+    network = controller.create_network("front")
+    one, two = (controller.create_sandbox(name) for name in ("one", "two"))
+    target = one.connect(network).addresses[0]
+    two.connect(network)
+    print(controller.info().privilege, two.run(["ping", "-c1", "-W5", str(target)], capture_output=True).returncode)
+"""
+
+
+@pytest.mark.parametrize("given", [["--net"], ["--net", "--mount"], []], ids=["net", "net and mounts", "nothing more"])
+def test_inside_a_user_namespace(given: list[str]) -> None:
+    """Who is root in a user namespace, but not of the machine's mounts or network, gets a helper as anybody does."""
+    argv = ["unshare", "--user", "--map-root-user", *given, sys.executable, "-c", NESTED]
+    # a mount namespace of its own still has the machine's /run, which is root's alone
+    expected = "root 0\n" if world.ROOT and given == ["--net", "--mount"] else "user 0\n"
+    assert machine.run(*argv).stdout == expected
+
+
+def test_inside_a_sandbox(pair: tuple[Sandbox, Sandbox]) -> None:
+    """A program in a sandbox may use the library itself."""
+    done = pair[0].run([sys.executable, "-c", NESTED], capture_output=True, text=True)
+    assert (done.stdout[4:], done.stderr) == (" 0\n", "")
+
+
 def test_a_namespace_of_another_user_is_refused() -> None:
     """A host's namespace that belongs to somebody else is `Forbidden`, and the message says what to give instead."""
     with pytest.raises(Forbidden, match="not this user's") as caught:

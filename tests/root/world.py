@@ -11,7 +11,8 @@ import atexit
 import os
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,7 +40,27 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 PID = 0 if ROOT else _begin()
-NAMESPACES = Path("/run/netns") if ROOT else Path(f"/proc/{PID}/root/run/netns")
+NAMES = "/run/netns"
+NAMESPACES = Path(NAMES) if ROOT else Path(f"/proc/{PID}/root{NAMES}")
+_reaches: list[Callable[[str], str]] = []
+
+
+@contextmanager
+def seen_through(reach: Callable[[str], str]) -> Iterator[None]:
+    """Have namespaces found where a kernel layer has its names meanwhile; ``reach``: from a path there to ours."""
+    _reaches.append(reach)
+    try:
+        yield
+    finally:
+        _reaches.remove(reach)
+
+
+def place(path: str) -> str:
+    """Return where a namespace is to be found that somebody knows as ``/run/netns/NAME``; other paths as they are."""
+    if ROOT or not path.startswith(NAMES):
+        return path
+    found = (reach(path) for reach in reversed(_reaches))
+    return next(filter(os.path.exists, found), f"/proc/{PID}/root{path}")
 
 
 def entering(namespace: str) -> list[str]:
@@ -48,6 +69,7 @@ def entering(namespace: str) -> list[str]:
         return []
     if ROOT:
         return ["nsenter", f"--net={namespace}"]
+    namespace = place(namespace)
     found = _NAMED.match(namespace)
     owner = int(found[1]) if found else PID
     names = [f"--mount=/proc/{PID}/ns/mnt"] if owner == PID else []
@@ -55,8 +77,11 @@ def entering(namespace: str) -> list[str]:
 
 
 def entering_names(path: str = "") -> list[str]:
-    """Return the words before ``ip netns``, so that it works on the names where that of ``path`` is; by default on those here."""
-    found = _NAMED.match(path)
+    """Return the words before ``ip netns``, so that it works on the names where that of ``path`` is; by default on those here.
+
+    The network namespace is then that of the host there.
+    """
+    found = _NAMED.match(place(path))
     owner = int(found[1]) if found else PID
     places = [
         f"--{kind}=/proc/{owner}/ns/{file}" for kind, file in (("user", "user"), ("net", "net"), ("mount", "mnt"))
@@ -68,6 +93,7 @@ def inside(namespace: str, function: Callable[[], T]) -> T:
     """Call a function inside, for who is not root; what it returns is what `Sandbox.call` can carry."""
     from libnetwork_py.kernel.visiting import visit
 
+    namespace = place(namespace)
     found = _NAMED.match(namespace)
     with Path(f"/proc/{found[1] if found else PID}/ns/user").open("rb") as user, Path(namespace).open("rb") as network:
         return visit(user.fileno(), network.fileno(), function)

@@ -5,13 +5,14 @@ import shlex
 import signal
 import stat
 import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from libnetwork_py.errors import Conflict, Forbidden, Unavailable
-from libnetwork_py.store import directory
+from libnetwork_py.store import directory, owners
 from libnetwork_py.store.directory import (
     adopt,
     dead_temporaries,
@@ -24,6 +25,11 @@ from tests.unit.store.process import ended, finished, heard, started
 
 NOBODY = 65534
 needs_chown = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+needs_user_namespaces = pytest.mark.skipif(
+    subprocess.run(["unshare", "--user", "true"], capture_output=True, check=False).returncode != 0,
+    reason="this machine gives no user namespaces",
+)
 
 
 def refused(path: Path, part: Path | None = None) -> Forbidden:
@@ -336,3 +342,36 @@ class TestTemporary:
             assert dead_temporaries() == [Path(path)]
         finally:
             os.kill(int(child), signal.SIGKILL)
+
+
+class TestUserNamespaces:
+    @pytest.mark.parametrize(
+        ("uid", "ranges", "trusted"),
+        [
+            (65534, "0 1000 1", True),
+            (65534, "0 1000 1\n1 100000 65536", False),
+            (65534, "0 0 4294967295", False),
+            (1001, "0 1000 1", False),
+            (0, "0 1000 1", True),
+        ],
+    )
+    def test_who_has_no_number_counts_as_root(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, ranges: str, trusted: bool
+    ) -> None:
+        """The owner that stands for all who have no number is trusted where that number is nobody's, as the machine's root has it."""
+        (tmp_path / "uid_map").write_text(f"{ranges}\n")
+        monkeypatch.setattr(owners, "_MAP", tmp_path / "uid_map")
+        assert owners.is_trusted(uid) == trusted
+
+    @needs_user_namespaces
+    def test_in_a_user_namespace(self, tmp_path: Path) -> None:
+        """Whoever is root in a user namespace alone has a state directory of its own, below its home, and may use one below ``/tmp``."""
+        program = (
+            "import sys; from libnetwork_py.store.directory import default_directory, open_directory;"
+            "print(default_directory(), open_directory(sys.argv[1]))"
+        )
+        argv = ["unshare", "--user", "--map-root-user", sys.executable, "-c", program, str(tmp_path / "state")]
+        environment = {**os.environ, "XDG_STATE_HOME": "/somewhere"}
+        said = subprocess.run(argv, check=True, capture_output=True, text=True, env=environment).stdout
+        expected = "/var/lib" if os.geteuid() == 0 else "/somewhere"  # root's only number is root's own
+        assert said == f"{expected}/libnetwork_py {tmp_path / 'state'}\n"
