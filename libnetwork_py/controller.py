@@ -371,7 +371,7 @@ class NetworkController(InNotebook):
             if self._temporary is not None and os.getpid() == self._pid and self._kernel.alive:
                 remove_everything(self._engine, self._sandboxes, self._endpoints, self._networks)
         finally:
-            self._engine.names.close()
+            self._engine.close()
             if self._cluster is not None:
                 self._cluster.close()
             self._env.ports.close()

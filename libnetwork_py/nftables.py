@@ -35,7 +35,7 @@ class SetDecl:
     interval: bool = False
 
 
-@frozen
+@frozen(cache_hash=True)  # every sandbox's table has the same ones
 class Expression:
     """One instruction of the kernel's rule machine (``nft --debug=netlink`` prints the same): its name and its attributes.
 
@@ -46,7 +46,7 @@ class Expression:
     attributes: tuple[tuple[str, int | str | bytes], ...] = ()
 
 
-@frozen
+@frozen(cache_hash=True)
 class Rule:
     """A rule: its ``nft`` text and the same as instructions."""
 
@@ -67,7 +67,7 @@ class Hook:
     device: str = ""
 
 
-@frozen
+@frozen(cache_hash=True)
 class Chain:
     """A chain and its rules; a base chain where ``hook`` is given."""
 

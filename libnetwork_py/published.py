@@ -20,7 +20,7 @@ from .types import IPAddress, Protocol
 Key: TypeAlias = tuple[str, ...]
 
 
-@frozen
+@frozen(cache_hash=True)
 class Table:
     """One ``inet`` table of the packet filter, whole: sets (empty), chains, rules. Its contents never change."""
 

@@ -9,6 +9,7 @@ May import: wire.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, NamedTuple, TypeAlias
 
@@ -212,8 +213,13 @@ def box_note(box_id: str, box: Box) -> Note:
     return ["box", box_id, {**told, "ndots": box.ndots, "where": box.where}]
 
 
-def named(pairs: Iterable[tuple[str, str]]) -> dict[bytes, Packed]:
+def named(pairs: Iterable[tuple[str, str]]) -> Mapping[bytes, Packed]:
     """Return names with their addresses, out of pairs of which several may be of one name; impossible names are left out."""
+    return _named(tuple(pairs))
+
+
+@lru_cache(maxsize=256)  # a network's sandboxes have the same ones
+def _named(pairs: tuple[tuple[str, str], ...]) -> Mapping[bytes, Packed]:
     found: dict[bytes, Packed] = {}
     for name, address in pairs:
         key = wire.name_of(name)

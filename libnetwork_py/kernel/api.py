@@ -190,14 +190,18 @@ class Kernel(Contract):
         """Open ``count`` sockets of one kind inside ``namespace``, or none."""
         ...
 
-    def sockets_in_each(
-        self, wanted: Sequence[tuple[str, Sequence[tuple[int, int, int]]]]
-    ) -> Callable[[], list[list[socket.socket] | LibnetworkError]]:
-        """Begin to open sockets (family, type, protocol) in one namespace after the other; the caller goes on.
+    def aside(self, function: Callable[[], T]) -> Callable[[], T]:
+        """Begin to call ``function`` on another thread, where it may use the kernel layer, while the caller lets a change be made.
 
         Returns:
-            What gives them, called once: for each namespace all of them, or the error.
+            What waits for the end, through any interrupt, and returns or raises what the function did. Call it once.
         """
+        ...
+
+    def sockets_in_each(
+        self, wanted: Sequence[tuple[str, Sequence[tuple[int, int, int]]]]
+    ) -> list[list[socket.socket] | LibnetworkError]:
+        """Open sockets (family, type, protocol) in one namespace after the other, on one journey: all of one, or the error."""
         ...
 
     def socket(self, namespace: str, family: int, kind: int, protocol: int = 0) -> socket.socket:

@@ -88,6 +88,9 @@ class Application:
             self._relay([], relays_go)
         if filter_goes and not filter_comes:
             self._load(remover, [], filter_goes)
+        if not change.make:
+            remover.clear(self._leaving())
+            return
         if change.remove:
             remover.remove(self._leaving(), free={word.key for word in change.make})
             remover.drop([word.path for word in change.make if isinstance(word, Namespace)])

@@ -6,7 +6,7 @@ May import: types.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
 
@@ -20,16 +20,18 @@ _NUMBER = struct.Struct("=I")
 _NESTED = 0x3FFF  # without the flags NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 
-def pieces(data: bytes, start: int, end: int = -1) -> Iterator[tuple[int, Place]]:
+def pieces(data: bytes, start: int, end: int = -1) -> dict[int, Place]:
     """Type and payload bounds of each attribute between two places of ``data``."""
-    if end < 0:
-        end = len(data)
-    while start + 4 <= end:
-        length, kind = _HEAD.unpack_from(data, start)
+    found: dict[int, Place] = {}
+    last = (len(data) if end < 0 else end) - 4
+    head = _HEAD.unpack_from
+    while start <= last:
+        length, kind = head(data, start)
         if length < 4:
-            return
-        yield kind & _NESTED, (start + 4, start + length)
+            break
+        found[kind & _NESTED] = start + 4, start + length
         start += (length + 3) & ~3
+    return found
 
 
 def octets_in(data: bytes, attributes: Mapping[int, Place], kind: int) -> bytes:

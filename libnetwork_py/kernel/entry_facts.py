@@ -53,4 +53,4 @@ def _entries(
     for _, data in transport.dump(messages.dump_neighbours(family), "read the neighbours"):
         _, index, state, _, _ = _ENTRY.unpack_from(data)
         if index in names:
-            yield names[index], state, data, dict(pieces(data, _ENTRY.size))
+            yield names[index], state, data, pieces(data, _ENTRY.size)

@@ -269,10 +269,14 @@ class LinuxKernel:
         """Open several sockets inside; see `Kernel.sockets`."""
         return self.opener.sockets(namespace, family, kind, protocol, count)
 
+    def aside(self, function: Callable[[], T]) -> Callable[[], T]:
+        """Begin to call a function on another thread; see `Kernel.aside`."""
+        return self.opener.aside(function).settled
+
     def sockets_in_each(
         self, wanted: Sequence[tuple[str, Sequence[SocketKind]]]
-    ) -> Callable[[], list[list[socket.socket] | LibnetworkError]]:
-        """Begin to open sockets in several namespaces; see `Kernel.sockets_in_each`."""
+    ) -> list[list[socket.socket] | LibnetworkError]:
+        """Open sockets in several namespaces; see `Kernel.sockets_in_each`."""
         return self.opener.sockets_in_each(wanted)
 
     def socket(self, namespace: str, family: int, kind: int, protocol: int = 0) -> socket.socket:

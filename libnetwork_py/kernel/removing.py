@@ -40,17 +40,37 @@ from ..errors import LibnetworkError, NotFound
 from . import messages, qdiscs, tunnels
 from .making import Inner
 from .messages import GONE
+from .opener import remove_each
 from .stack import Effort, Step
 
+_MANY = 16
+"""So many namespaces that it pays to drop several at a time."""
 _VANISH_SECONDS = 10.0
 _POLL_SECONDS = 0.002
 
 
 class Remover(Effort):
-    """Removes words of every kind but the packet filter's. Use once: `remove`, then `drop`."""
+    """Removes words of every kind but the packet filter's. Use once: `remove`, then `drop`; or `clear`, which is both."""
+
+    def clear(self, words: Iterable[Word]) -> None:
+        """Remove everything: the links while the namespaces are dropped, as each waits for the kernel most of the time."""
+        links = self._but_links(words)
+        if len(self._pending) < _MANY or any(self._dropped & set(_ends(word)) for word in links):
+            self._remove_links(links)
+            self.drop()
+            return
+        job = self.opener.aside(lambda: self._remove_links(links))
+        try:
+            self.drop()
+        finally:
+            job.settled()
 
     def remove(self, words: Iterable[Word], *, free: Iterable[Key] = ()) -> None:
         """Remove what is not inside a namespace that is to be dropped; keys in ``free`` must be free when this returns."""
+        self._remove_links(self._but_links(words, free))
+
+    def _but_links(self, words: Iterable[Word], free: Iterable[Key] = ()) -> list[Link]:
+        """Remove what is no link, and return the links."""
         # thousands of published ports are nothing for anybody here
         ours = [word for word in words if not (isinstance(word, (Element, Relay)) and word.namespace == HOST)]
         ordered = sorted(ours, key=phase, reverse=True)
@@ -75,22 +95,30 @@ class Remover(Effort):
         try:
             self._inner(rest, [*links, *moved])
             self._give_back(moved)
-            self._links(links, self._with_links)
         finally:
             self.close()
+        return links
 
     def drop(self, paths: Iterable[str] | None = None) -> None:
         """Drop the namespaces among the words, or those of ``paths``; the kernel takes them apart in its own time."""
         chosen = self._dropped if paths is None else self._dropped & set(paths)
         now = [word for word in self._pending if word.path in chosen]
         self._pending = [word for word in self._pending if word.path not in chosen]
+        self.begin(now)
+        failures = self._take_names([word.path for word in now])
         for word in now:
-            self.begin([word])
-            if self.attempt([word], lambda path=word.path: self.opener.remove(path)):  # type: ignore[misc]
+            if word.path not in failures:
                 self.done(word)
+        gone = chosen - failures.keys()
         for each in self._along:
-            if chosen & set(_ends(each)):
+            if gone & set(_ends(each)):
                 self.done(each)
+        for word in now:
+            if word.path in failures:
+                self.failed(word, failures[word.path])
+
+    def _take_names(self, paths: list[str]) -> dict[str, LibnetworkError]:
+        return self.opener.remove_all(paths) if len(paths) >= _MANY else remove_each(self.opener, paths)
 
     def ahead(self, namespace: str, master: str) -> bool:
         """Delete now the pairs that are ports of a bridge and would go with a namespace; return whether there were any."""
@@ -174,6 +202,12 @@ class Remover(Effort):
             self.done(word)
         else:
             self._send(word.namespace, [(word, messages.move(index, self.stack(HOST).fd, word.source))])
+
+    def _remove_links(self, links: Sequence[Link]) -> None:
+        try:
+            self._links(links, self._with_links)
+        finally:
+            self.close()
 
     def _links(self, links: Sequence[Link], on_them: Iterable[Word]) -> None:
         by_namespace: dict[str, list[Link]] = defaultdict(list)

@@ -125,7 +125,7 @@ def statistics(transport: Transport) -> Mapping[str, LinkStatistics]:
     """Return the counters of every link of the namespace of an rtnetlink socket."""
     counters: dict[str, LinkStatistics] = {}
     for _, data in transport.dump(messages.dump_links(statistics=True), "read the interfaces' counters"):
-        attributes = dict(pieces(data, _LINK.size))
+        attributes = pieces(data, _LINK.size)
         start, end = attributes[_IFLA_STATS64]
         rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_dropped, tx_dropped = _COUNTERS.unpack(
             data[start:end][: _COUNTERS.size]
@@ -149,7 +149,7 @@ def _links(transport: Transport) -> tuple[dict[str, LinkFact], dict[int, str]]:
     names: dict[int, str] = {}
     for _, data in transport.dump(messages.dump_links(), "read the interfaces"):
         _, _, index, flags, _ = _LINK.unpack_from(data)
-        attributes = dict(pieces(data, _LINK.size))
+        attributes = pieces(data, _LINK.size)
         dumped.append((data, index, flags, attributes))
         names[index] = text_of(data, attributes[_IFLA_IFNAME])
     return {
@@ -160,9 +160,9 @@ def _links(transport: Transport) -> tuple[dict[str, LinkFact], dict[int, str]]:
 def _link(
     data: bytes, index: int, flags: int, attributes: dict[int, tuple[int, int]], names: Mapping[int, str]
 ) -> LinkFact:
-    info = dict(pieces(data, *attributes[_IFLA_LINKINFO])) if _IFLA_LINKINFO in attributes else {}
+    info = pieces(data, *attributes[_IFLA_LINKINFO]) if _IFLA_LINKINFO in attributes else {}
     kind = text_of(data, info[_INFO_KIND]) if _INFO_KIND in info else ""
-    port = dict(pieces(data, *info[_INFO_SLAVE_DATA])) if _INFO_SLAVE_DATA in info else {}
+    port = pieces(data, *info[_INFO_SLAVE_DATA]) if _INFO_SLAVE_DATA in info else {}
 
     def flag(number: int, default: bool) -> bool:
         return bool(data[port[number][0]]) if number in port else default
@@ -186,7 +186,7 @@ def _link(
 
 
 def _tunnel(data: bytes, place: tuple[int, int]) -> TunnelFact:
-    attributes = dict(pieces(data, *place))
+    attributes = pieces(data, *place)
     local = octets_in(data, attributes, _VXLAN_LOCAL) or octets_in(data, attributes, _VXLAN_LOCAL6)
     return TunnelFact(
         vni=number_in(data, attributes, _VXLAN_ID),
@@ -201,7 +201,7 @@ def _addresses(transport: Transport) -> Iterator[tuple[int, IPInterface]]:
     """Link index and address with prefix length."""
     for _, data in transport.dump(messages.dump_addresses(), "read the addresses"):
         family, length, _, _, index = _ADDRESS.unpack_from(data)
-        attributes = dict(pieces(data, _ADDRESS.size))
+        attributes = pieces(data, _ADDRESS.size)
         place = attributes.get(_IFA_LOCAL) or attributes.get(
             _IFA_ADDRESS
         )  # on a point-to-point link ADDRESS is the peer's
@@ -218,7 +218,7 @@ def _routes(transport: Transport, names: Mapping[int, str]) -> Iterator[RouteFac
     for family in (socket.AF_INET, socket.AF_INET6):
         for data in _dump_routes(transport, family):
             _, length, _, _, table, protocol, _, kind, flags = _ROUTE.unpack_from(data)
-            attributes = dict(pieces(data, _ROUTE.size))
+            attributes = pieces(data, _ROUTE.size)
             table = number_in(data, attributes, _RTA_TABLE) or table
             name = names.get(number_in(data, attributes, _RTA_OIF))
             if table != _MAIN or kind != _UNICAST or flags & _CLONED or name is None:

@@ -27,7 +27,7 @@ from ..errors import Conflict, LibnetworkError, NotFound, NotSupported, Unavaila
 from . import dialogue, joining, transport, visiting
 from .dialogue import Answer
 from .namespaces import RUN_DIRECTORY, open_namespace
-from .opener import Made, SocketKind
+from .opener import Made, SocketKind, remove_each
 from .transport import Refusal, failed, refused
 from .workers import Job, Workers
 
@@ -140,6 +140,10 @@ class UserOpener:
         transport.checkpoint("remove namespace")
         self._ask(f"remove namespace {path}", "remove", path)
 
+    def remove_all(self, paths: Sequence[str]) -> dict[str, LibnetworkError]:
+        """Take many names away; see `Opener.remove_all`."""
+        return remove_each(self, paths)
+
     def namespace_fd(self, path: str) -> int:
         """Open a namespace; see `Opener.namespace_fd`."""
         if path == HOST:
@@ -163,9 +167,9 @@ class UserOpener:
 
     def sockets_in_each(
         self, wanted: Sequence[tuple[str, Sequence[SocketKind]]]
-    ) -> Callable[[], list[list[socket.socket] | LibnetworkError]]:
-        """Open sockets in several namespaces, when they are wanted; see `Opener.sockets_in_each`."""
-        return lambda: [_opened_or_not(partial(self.sockets_soon, path, kinds)) for path, kinds in wanted]
+    ) -> list[list[socket.socket] | LibnetworkError]:
+        """Open sockets in several namespaces; see `Opener.sockets_in_each`."""
+        return [_opened_or_not(partial(self.sockets_soon, path, kinds)) for path, kinds in wanted]
 
     def sockets(self, path: str, family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
         """Open several sockets inside; see `Opener.sockets`."""
@@ -227,6 +231,10 @@ class UserOpener:
     def start(self, job: Job[Any]) -> None:
         """Queue one of the library's own jobs; see `Opener.start`."""
         self._workers.start(job)
+
+    def aside(self, function: Callable[[], T]) -> Job[T]:
+        """Begin to call a function on a spare thread; see `Opener.aside`."""
+        return self._workers.aside(function)
 
     def bequeath(self, directory: Path) -> None:
         """Have the helper remove a directory if the caller dies; see `Opener.bequeath`."""

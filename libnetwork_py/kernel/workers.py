@@ -68,6 +68,11 @@ class Job(Generic[T]):
             with suppress(BaseException):
                 self._done.acquire(timeout=0.01)
 
+    def settled(self) -> T:
+        """Wait likewise and return what the call returned, or raise what it raised."""
+        self.settle()
+        return self.result()
+
     def cancel(self, dispose: Callable[[T], object]) -> None:
         """Wait likewise for a job whose result nobody wants any more, and have ``dispose`` get rid of it."""
         self.settle()
@@ -164,6 +169,7 @@ class Workers:
         self._lock = threading.Lock()
         self._worker: Worker | None = None
         self._spares: list[Worker] = []
+        self._aside: set[Worker] = set()
 
     def start(self, job: Job[Any]) -> None:
         """Queue one of the library's own jobs."""
@@ -175,10 +181,22 @@ class Workers:
 
     def here(self, function: Callable[[Worker], T]) -> T:
         """On the spot inside one of the library's jobs, else on a spare worker: a short question does not wait for a long job."""
-        worker = self._worker
-        if worker is not None and worker.here and not worker.lost:
-            return function(worker)
+        for worker in (self._worker, *self._aside):
+            if worker is not None and worker.here and not worker.lost:
+                return function(worker)
         return self.spare(function)
+
+    def aside(self, function: Callable[[], T]) -> Job[T]:
+        """Begin one of the library's jobs on a spare worker."""
+
+        def work(worker: Worker) -> T:
+            self._aside.add(worker)
+            try:
+                return function()
+            finally:
+                self._aside.discard(worker)
+
+        return self.begin(work)
 
     def spare(self, function: Callable[[Worker], T]) -> T:
         """On a worker that has nothing else to do."""

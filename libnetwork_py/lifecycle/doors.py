@@ -1,7 +1,6 @@
 """The sockets where sandboxes are asked for names: opened inside, bound, and handed to the service's process.
 
-Division of labour: `names` says which sandboxes need them, and when; `Doors` opens them, several sandboxes' on one journey, and those of a
-sandbox that is only joining while the kernel is busy with that.
+Division of labour: `names` says which sandboxes need them, and when; `Doors` opens them, those of several sandboxes on one journey.
 
 May import: kernel.api, dns, firewall.resolver, errors.
 """
@@ -10,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
@@ -33,7 +32,6 @@ MOST = len(_DOORS) + len(_WAYS)
 """Sockets of one sandbox at most."""
 
 _Wanted: TypeAlias = tuple[str, Sequence[tuple[int, int, int]]]
-_Begun: TypeAlias = tuple[list[_Wanted], Callable[[], list[list[socket.socket] | LibnetworkError]]]
 
 
 @frozen
@@ -62,26 +60,12 @@ class Doors:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._begun: _Begun | None = None
         self.without: dict[str, str] = {}
-
-    def begin(self, boxes: Iterable[Box]) -> None:
-        """Begin to open those of sandboxes whose namespaces are there; `open` takes them, or `forgo` closes them."""
-        wanted = [_wanted(box) for box in boxes if place(box.where)]
-        if wanted:
-            self.forgo()
-            self._begun = wanted, self._kernel.sockets_in_each(wanted)
-
-    def forgo(self) -> None:
-        """Let go of what was begun."""
-        begun, self._begun = self._begun, None
-        if begun is not None:
-            _drop(begun)
 
     def open(self, boxes: Mapping[str, Box]) -> Iterator[Opened]:
         """Open those of sandboxes, by their ids; where that fails, `without` says why."""
-        wanted = [_wanted(box) for box in boxes.values()]
-        for (box_id, box), found in zip(boxes.items(), self._opened(wanted), strict=True):
+        opened = self._kernel.sockets_in_each([_wanted(box) for box in boxes.values()]) if boxes else []
+        for (box_id, box), found in zip(boxes.items(), opened, strict=True):
             try:
                 if isinstance(found, LibnetworkError):
                     raise found
@@ -93,28 +77,12 @@ class Doors:
                 self.without.pop(box_id, None)
                 yield doors
 
-    def _opened(self, wanted: list[_Wanted]) -> list[list[socket.socket] | LibnetworkError]:
-        """Open sockets, or take those that were begun."""
-        begun, self._begun = self._begun, None
-        if begun is not None:
-            if begun[0] == wanted:
-                return begun[1]()
-            _drop(begun)
-        return self._kernel.sockets_in_each(wanted)() if wanted else []
-
     def open_ways(self, boxes: Mapping[str, Box]) -> Iterator[Opened]:
         """Open those alone by which a sandbox's own servers are asked."""
-        opened = self._kernel.sockets_in_each([(box.where, _ways(box)) for box in boxes.values()]) if boxes else list
-        for box_id, found in zip(boxes, opened(), strict=True):
+        opened = self._kernel.sockets_in_each([(box.where, _ways(box)) for box in boxes.values()]) if boxes else []
+        for box_id, found in zip(boxes, opened, strict=True):
             if not isinstance(found, LibnetworkError):
                 yield Opened(box_id, 0, found)
-
-
-def _drop(begun: _Begun) -> None:
-    """Close sockets that nobody needs."""
-    for found in begun[1]():
-        for each in () if isinstance(found, LibnetworkError) else found:
-            each.close()
 
 
 def _wanted(box: Box) -> _Wanted:

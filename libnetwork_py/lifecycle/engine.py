@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 
-from ..desired import HOST, Change, Sysctl
+from ..desired import Change
 from ..errors import Conflict, LibnetworkError, Unavailable
 from ..sandbox import SandboxRecord
 from ..store.api import Changes, Item, Write
@@ -83,6 +83,7 @@ class Engine:
         self._work: Work | None = None
         self._revision = 0
         self._journals: dict[str, bytes] = {}
+        self._finished: list[str] = []
 
     # Reading
 
@@ -226,8 +227,10 @@ class Engine:
         touched = list(work.touched())
         if not touched:
             return
-        self._note_baseline(work)
-        change = self._but_for_others(work.change())
+        change = work.change()
+        if work.scopes("network") and self._note_baseline(change):
+            change = work.change()
+        change = self._but_for_others(change)
         if self.cluster is None or work.mirrored:
             self._make(work, change, touched)
             return
@@ -254,13 +257,13 @@ class Engine:
         document = intent(journal, work.why, touched, writes)
         self._store([Write(journal, document)])
         self._journals[journal] = document
-        rest = intent(journal, work.why, left, done=True) if left else None
-        begun = made = False
+        rest, begun, made = intent(journal, work.why, left, done=True) if left else None, False, False
         try:
             self.names.withdraw(named)
             if acts:
                 deeds.arrive(work)
                 change = self._but_for_others(work.change())
+            self.names.begin(named)
             begun = True
             self.env.kernel.apply(change)
             made = True
@@ -271,9 +274,8 @@ class Engine:
                 named = self.names.revise(named, touched)
             self._store([*writes, *named.writes, Write(journal, rest)], happened)
         except BaseException as error:
-            half_done = made or (
-                begun and bool(getattr(error, "__notes__", None))
-            )  # the kernel layer notes what it could not undo
+            # The kernel layer notes what it could not undo.
+            half_done = made or (begun and bool(getattr(error, "__notes__", None)))
             undone = not half_done or self._undone(change, error)
             deeds.undo(error)
             if undone:
@@ -283,8 +285,8 @@ class Engine:
             raise
         self._journals.pop(journal)
         self.names.commit(named, touched)
-        if left:
-            self._clear(journal, work.why, left, deeds)
+        if rest:
+            self._clear(journal, rest, left, deeds if acts else None, work.why)
 
     def _undone(self, change: Change, error: BaseException) -> bool:
         """Take back what the kernel has done; what cannot be is said in ``error``, and the journal waits for the next operation."""
@@ -295,17 +297,18 @@ class Engine:
             return False
         return True
 
-    def _clear(self, journal: str, why: str, left: Sequence[Touched], deeds: Deeds) -> None:
+    def _clear(self, journal: str, rest: bytes, left: Sequence[Touched], deeds: Deeds | None, why: str) -> None:
         """Clear away what is sure to stay deleted, sandboxes' files and what drivers hold, and the journal that remembers it."""
         for record, after in left:
             if after is None:
                 self.files.remove(record)
-        self._journals[journal] = intent(journal, why, left, done=True)  # until that is done
+        if deeds is None:  # whoever finds it once more has nothing to do: it goes with the next commit
+            self._finished.append(journal)
+            return
+        self._journals[journal] = rest  # until that is done
         try:
             self.warnings += [f"{why}: {problem}" for problem in deeds.depart()]
-        except (
-            KeyboardInterrupt
-        ):  # what was left to do is the next operation's; this one is done, so Ctrl-C waits for its end
+        except KeyboardInterrupt:  # the rest is the next operation's; this one is done, so Ctrl-C waits for its end
             signal.raise_signal(signal.SIGINT)
             return
         with suppress(LibnetworkError):  # all is done; the next operation tries again
@@ -315,9 +318,7 @@ class Engine:
     def _failed(self, work: Work, journal: str, error: BaseException) -> None:
         event = events.Event("failed", "controller", self.env.id, work.why, time.time(), detail=str(error))
         self._journals[journal] = TAKEN_BACK
-        with suppress(
-            LibnetworkError
-        ):  # the store may be what failed; the journal is then dropped by the next operation
+        with suppress(LibnetworkError):  # the store may be what failed; then the next operation drops the journal
             self._store([Write(journal, None)], [events.encode(event)])
             del self._journals[journal]
 
@@ -329,7 +330,9 @@ class Engine:
             self._store([Write(journal, document)])
 
     def _store(self, writes: Sequence[Write], happened: Sequence[bytes] = ()) -> None:
-        self._revision = self.env.store.commit(writes, happened)
+        finished = [Write(journal, None) for journal in self._finished]
+        self._revision = self.env.store.commit([*writes, *finished], happened)
+        self._finished.clear()
         with self.committed:
             self.committed.notify_all()
 
@@ -340,35 +343,33 @@ class Engine:
     def preview(self, work: Work) -> Change:
         """Return what the kernel would be asked to do for an operation."""
         kept = dict(self.baseline)
-        self.baseline.update(self._baseline_for(work))
+        if work.scopes("network"):
+            self.baseline.update(neighbours.baseline(work.change(), self.env.kernel, self.env.table.name))
         try:
             return self._but_for_others(work.change())
         finally:
             self.baseline.clear()
             self.baseline.update(kept)
 
-    def _note_baseline(self, work: Work) -> None:
+    def _note_baseline(self, change: Change) -> bool:
         """Keep what the host's sysctls are before a first network changes them: removal of the last one writes them back."""
-        now = self._baseline_for(work)
-        if now.items() - self.baseline.items():
-            self.baseline.update(now)
-            self._store([Write(BASELINE, json.dumps(self.baseline).encode())])
-
-    def _baseline_for(self, work: Work) -> Mapping[str, str]:
-        if not work.scopes("network"):
-            return {}
-        wanted = [
-            word for word in work.change().make if isinstance(word, Sysctl) and word.namespace == HOST and not word.link
-        ]
-        if not wanted:
-            return {}
-        found = self.env.kernel.facts(words=wanted).sysctls
-        now = {word.name: found[word.key] for word in wanted if word.key in found}
-        return now | dict.fromkeys(neighbours.closed_by_others(self.env.kernel, self.env.table.name) & now.keys(), "0")
+        now = neighbours.baseline(change, self.env.kernel, self.env.table.name)
+        if not now.items() - self.baseline.items():
+            return False
+        self.baseline.update(now)
+        self._store([Write(BASELINE, json.dumps(self.baseline).encode())])
+        return True
 
     def _but_for_others(self, change: Change) -> Change:
         """Leave the host's forwarding on while another controller is there."""
         return neighbours.but_for_others(change, self.env.kernel, self.env.table.name)
+
+    def close(self) -> None:
+        """Commit what is left to be, and hang up on the name service."""
+        with suppress(LibnetworkError):  # else the next to open it does
+            if self._finished:
+                self._store(())
+        self.names.close()
 
     # Catching up and recovering
 

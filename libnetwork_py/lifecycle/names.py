@@ -138,7 +138,10 @@ class Names:
         self._files = files
         self._companion = summons(self._died) if summons else None
         self._still = still
+        self._kernel = kernel
         self._doors = Doors(kernel)
+        self._begun: Callable[[], dict[str, Opened]] | None = None
+        self._opened: dict[str, Opened] = {}
         self._told = ""
         self._started = False
         self._starts = 0
@@ -204,18 +207,30 @@ class Names:
         self.book.take((*gone, *come))
 
     def withdraw(self, draft: Draft) -> None:
-        """Say what goes, before it does; begin to open the sockets of a sandbox that is to be served from now on."""
-        if self._serving and len(draft.come) <= _FEW:
-            new = [box_of(note[2]) for note in draft.come if note[0] == "box" and note[1] not in self.book.boxes]
-            self._doors.begin(new)
+        """Say what goes, before it does."""
         if draft.gone and self._serving:
             self._withdrawn = True
             self.book.take(draft.gone)
             self._tell(draft.gone, (), (), draft.token if not draft.come else f"{draft.token}-")
 
+    def begin(self, draft: Draft) -> None:
+        """Begin to open sockets in a sandbox that comes, while the kernel is busy with it."""
+        if not self._serving or len(draft.come) > _FEW:
+            return
+        new = {note[1]: box_of(note[2]) for note in draft.come if note[0] == "box" and note[1] not in self.book.boxes}
+        new = {box_id: box for box_id, box in new.items() if place(box.where)}
+        if new:
+            self._begun = self._kernel.aside(lambda: {doors.box_id: doors for doors in self._doors.open(new)})
+
+    def _take(self) -> dict[str, Opened]:
+        """Take the sockets that were begun."""
+        begun, self._begun = self._begun, None
+        return begun() if begun is not None else {}
+
     def restore(self, records: Iterable[Record]) -> None:
         """Say that it stays after all; ``records``: all there are."""
-        self._doors.forgo()
+        for doors in self._take().values():
+            doors.close()
         if self._withdrawn:
             self._withdrawn = False
             self.learn([(None, each) for each in records])
@@ -228,8 +243,12 @@ class Names:
 
     def commit(self, draft: Draft, touched: Iterable[Touched]) -> None:
         """Let the service and the sandboxes' files follow, now that it is committed."""
+        self._opened = self._take()
         if draft:
             self._say(draft)
+        for doors in self._opened.values():
+            doors.close()
+        self._opened = {}
         self.write_files(touched)
 
     def write_files(self, touched: Iterable[Touched]) -> None:
@@ -356,7 +375,7 @@ class Names:
 
     def _send(self, line: Line, told: _Told, *, wait: bool = True) -> dict[str, Any]:
         """Send a change in as many messages as it takes, and return the answer to the last."""
-        with closing(told.messages(self._opened, self._opened_ways)) as messages:
+        with closing(told.messages(self._open, self._open_ways)) as messages:
             for message, sockets in messages:
                 line.say(json.dumps(message).encode(), [each.fileno() for each in sockets])
         if not wait or self._is_busy(line):
@@ -394,10 +413,12 @@ class Names:
         answer: dict[str, Any] = json.loads(line.hear())
         return answer
 
-    def _opened(self, box_ids: Iterable[str]) -> Iterator[Opened]:
-        return self._doors.open({box_id: self.book.boxes[box_id] for box_id in box_ids})
+    def _open(self, box_ids: Iterable[str]) -> Iterator[Opened]:
+        wanted = list(box_ids)
+        yield from self._doors.open({each: self.book.boxes[each] for each in wanted if each not in self._opened})
+        yield from [self._opened.pop(each) for each in wanted if each in self._opened]
 
-    def _opened_ways(self, box_ids: Iterable[str]) -> Iterator[Opened]:
+    def _open_ways(self, box_ids: Iterable[str]) -> Iterator[Opened]:
         return self._doors.open_ways({box_id: self.book.boxes[box_id] for box_id in box_ids})
 
     def _ask(self, line: Line) -> dict[str, Any]:

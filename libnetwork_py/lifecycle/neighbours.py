@@ -189,6 +189,16 @@ def closed_by_others(kernel: Kernel, table: str) -> frozenset[str]:
     return closing(kernel.facts(words=tables_of(names)), names) if names else frozenset()
 
 
+def baseline(change: Change, kernel: Kernel, table: str) -> Mapping[str, str]:
+    """Return what the host's sysctls that a change writes are before it, or were before another controller wrote them."""
+    wanted = [word for word in change.make if isinstance(word, Sysctl) and word.namespace == HOST and not word.link]
+    if not wanted:
+        return {}
+    found = kernel.facts(words=wanted).sysctls
+    now = {word.name: found[word.key] for word in wanted if word.key in found}
+    return now | dict.fromkeys(closed_by_others(kernel, table) & now.keys(), "0")
+
+
 def but_for_others(change: Change, kernel: Kernel, table: str) -> Change:
     """Return a change that leaves the host's forwarding on while another controller is there."""
     if not stops_forwarding(change):

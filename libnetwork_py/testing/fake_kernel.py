@@ -313,9 +313,13 @@ class FakeKernel:
         """Refuse: nothing could be sent."""
         self._refuse(namespace, "open sockets")
 
+    def aside(self, function: Callable[[], T]) -> Callable[[], T]:
+        """Call it when its result is wanted."""
+        return function
+
     def sockets_in_each(
         self, wanted: Sequence[tuple[str, Sequence[tuple[int, int, int]]]]
-    ) -> Callable[[], list[list[Socket] | LibnetworkError]]:
+    ) -> list[list[Socket] | LibnetworkError]:
         """Refuse, likewise."""
         self._refuse(wanted[0][0], "open sockets")
 
