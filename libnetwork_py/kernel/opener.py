@@ -43,8 +43,8 @@ from .workers import Job, Worker, Workers
 
 T = TypeVar("T")
 
-_AT_A_TIME = 4
-"""Threads that take names away."""
+_MANY, _AT_A_TIME = 16, 4
+"""From so many names on, so many threads take them away."""
 _NETFILTER = 12
 """Netlink protocol of the packet filter."""
 
@@ -128,10 +128,6 @@ class Opener(Protocol):
         """Take the name away; the namespace dies with its last process and descriptor. Gone is fine."""
         ...
 
-    def remove_all(self, paths: Sequence[str]) -> dict[str, LibnetworkError]:
-        """Take many names away, and return those that could not be, with the reason."""
-        ...
-
     def namespace_fd(self, path: str) -> int:
         """Open the namespace; the caller closes the descriptor."""
         ...
@@ -144,10 +140,6 @@ class Opener(Protocol):
         self, wanted: Sequence[tuple[str, Sequence[SocketKind]]]
     ) -> list[list[socket.socket] | LibnetworkError]:
         """Open sockets in one namespace after the other on one journey; see `Kernel.sockets_in_each`."""
-        ...
-
-    def sockets_soon(self, path: str, kinds: Sequence[SocketKind]) -> Callable[[], list[socket.socket]]:
-        """Begin to open sockets inside; the caller goes on, and gets them, or none, by calling what is returned, once."""
         ...
 
     def socket(self, path: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
@@ -295,13 +287,6 @@ class RootOpener:
         except OSError as error:
             raise failed(error, f"remove namespace {path}") from error
 
-    def remove_all(self, paths: Sequence[str]) -> dict[str, LibnetworkError]:
-        """Take many names away; see `Opener.remove_all`. Each unmounting waits 0.3 ms for the kernel, several at a time for the same."""
-        jobs = [
-            self.aside(functools.partial(remove_each, self, paths[number::_AT_A_TIME])) for number in range(_AT_A_TIME)
-        ]
-        return {path: error for job in jobs for path, error in job.settled().items()}
-
     def namespace_fd(self, path: str) -> int:
         """Open a namespace; see `Opener.namespace_fd`."""
         return os.dup(self._workers.home) if path == HOST else open_namespace(path)
@@ -317,11 +302,6 @@ class RootOpener:
         self._prepared.add(directory)
 
     # inside them
-
-    def sockets_soon(self, path: str, kinds: Sequence[SocketKind]) -> Callable[[], list[socket.socket]]:
-        """Begin to open sockets inside; see `Opener.sockets_soon`."""
-        job = self._workers.begin(lambda worker: _enter(worker, path, lambda: _open(kinds)))
-        return functools.partial(_opened, job, path)
 
     def sockets_in_each(
         self, wanted: Sequence[tuple[str, Sequence[SocketKind]]]
@@ -383,8 +363,17 @@ class RootOpener:
         return self._workers.here(lambda worker: _enter(worker, path, function))
 
 
-def remove_each(opener: Opener, paths: Iterable[str]) -> dict[str, LibnetworkError]:
-    """Take names away one by one, and return those that could not be."""
+def remove_all(opener: Opener, paths: Sequence[str]) -> dict[str, LibnetworkError]:
+    """Take names away, and return those that could not be. Each waits 0.3 ms for the kernel, several at a time for the same."""
+    if len(paths) < _MANY:
+        return _remove_each(opener, paths)
+    jobs = [
+        opener.aside(functools.partial(_remove_each, opener, paths[number::_AT_A_TIME])) for number in range(_AT_A_TIME)
+    ]
+    return {path: error for job in jobs for path, error in job.settled().items()}
+
+
+def _remove_each(opener: Opener, paths: Iterable[str]) -> dict[str, LibnetworkError]:
     failures: dict[str, LibnetworkError] = {}
     for path in paths:
         try:
@@ -439,13 +428,6 @@ def _go_into(worker: Worker, path: str) -> None:
         enter(fd)
     finally:
         os.close(fd)
-
-
-def _opened(job: Job[list[socket.socket]], path: str) -> list[socket.socket]:
-    try:
-        return job.result()
-    except OSError as error:
-        raise failed(error, f"open a socket in {path or 'the host namespace'}") from error
 
 
 def _open(kinds: Iterable[SocketKind]) -> list[socket.socket]:

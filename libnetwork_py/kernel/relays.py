@@ -237,8 +237,7 @@ class Relays:
         if word.host_ip == CALLER:
             return socket.socket(socket.AF_INET6, *_KINDS[word.protocol])
         # not the library's own worker: it may be waiting for whoever asks
-        (opened,) = self._opener.sockets_soon(HOST, [(socket.AF_INET6, *_KINDS[word.protocol])])()
-        return opened
+        return self._opener.aside(lambda: self._opener.socket(HOST, socket.AF_INET6, *_KINDS[word.protocol])).settled()
 
     # what is said
 

@@ -40,11 +40,11 @@ from ..errors import LibnetworkError, NotFound
 from . import messages, qdiscs, tunnels
 from .making import Inner
 from .messages import GONE
-from .opener import remove_each
+from .opener import remove_all
 from .stack import Effort, Step
 
 _MANY = 16
-"""So many namespaces that it pays to drop several at a time."""
+"""So many namespaces that it pays to delete links meanwhile."""
 _VANISH_SECONDS = 10.0
 _POLL_SECONDS = 0.002
 
@@ -105,7 +105,7 @@ class Remover(Effort):
         now = [word for word in self._pending if word.path in chosen]
         self._pending = [word for word in self._pending if word.path not in chosen]
         self.begin(now)
-        failures = self._take_names([word.path for word in now])
+        failures = remove_all(self.opener, [word.path for word in now])
         for word in now:
             if word.path not in failures:
                 self.done(word)
@@ -116,9 +116,6 @@ class Remover(Effort):
         for word in now:
             if word.path in failures:
                 self.failed(word, failures[word.path])
-
-    def _take_names(self, paths: list[str]) -> dict[str, LibnetworkError]:
-        return self.opener.remove_all(paths) if len(paths) >= _MANY else remove_each(self.opener, paths)
 
     def ahead(self, namespace: str, master: str) -> bool:
         """Delete now the pairs that are ports of a bridge and would go with a namespace; return whether there were any."""

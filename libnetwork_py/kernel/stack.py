@@ -57,14 +57,20 @@ class Sockets:
 
     def inside_soon(self, path: str, *, filter: bool) -> Callable[[], list[Transport]]:  # noqa: A002 (the packet filter)
         """Begin to open rtnetlink's socket, and the packet filter's; the caller goes on, and calls what is returned, once."""
-        opened = self.opener.sockets_soon(path, _BOTH if filter else _BOTH[:1])
-        return lambda: [Transport(each) for each in opened()]
+        job = self.opener.aside(lambda: self.opener.sockets_in_each([(path, _BOTH if filter else _BOTH[:1])]))
+        return lambda: _transports(*job.settled())
 
     def close(self) -> None:
         """Close them."""
         for transport in self._host.values():
             transport.close()
         self._host.clear()
+
+
+def _transports(opened: list[socket.socket] | LibnetworkError) -> list[Transport]:
+    if isinstance(opened, LibnetworkError):
+        raise opened
+    return [Transport(each) for each in opened]
 
 
 class Stack:

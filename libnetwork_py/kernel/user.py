@@ -27,7 +27,7 @@ from ..errors import Conflict, LibnetworkError, NotFound, NotSupported, Unavaila
 from . import dialogue, joining, transport, visiting
 from .dialogue import Answer
 from .namespaces import RUN_DIRECTORY, open_namespace
-from .opener import Made, SocketKind, remove_each
+from .opener import Made, SocketKind
 from .transport import Refusal, failed, refused
 from .workers import Job, Workers
 
@@ -140,10 +140,6 @@ class UserOpener:
         transport.checkpoint("remove namespace")
         self._ask(f"remove namespace {path}", "remove", path)
 
-    def remove_all(self, paths: Sequence[str]) -> dict[str, LibnetworkError]:
-        """Take many names away; see `Opener.remove_all`."""
-        return remove_each(self, paths)
-
     def namespace_fd(self, path: str) -> int:
         """Open a namespace; see `Opener.namespace_fd`."""
         if path == HOST:
@@ -159,17 +155,19 @@ class UserOpener:
 
     # inside them
 
-    def sockets_soon(self, path: str, kinds: Sequence[SocketKind]) -> Callable[[], list[socket.socket]]:
-        """Begin to open sockets inside; see `Opener.sockets_soon`."""
-        groups = [(kind, len(list(some))) for kind, some in groupby(kinds)]
-        pending = [(kind, self._begin(path, "sockets", *map(int, kind), count)) for kind, count in groups]
-        return lambda: _all_opened(pending, _opening(path))
-
     def sockets_in_each(
         self, wanted: Sequence[tuple[str, Sequence[SocketKind]]]
     ) -> list[list[socket.socket] | LibnetworkError]:
         """Open sockets in several namespaces; see `Opener.sockets_in_each`."""
-        return [_opened_or_not(partial(self.sockets_soon, path, kinds)) for path, kinds in wanted]
+        return [self._opened_or_not(path, kinds) for path, kinds in wanted]
+
+    def _opened_or_not(self, path: str, kinds: Sequence[SocketKind]) -> list[socket.socket] | LibnetworkError:
+        groups = [(kind, len(list(some))) for kind, some in groupby(kinds)]
+        try:
+            pending = [(kind, self._begin(path, "sockets", *map(int, kind), count)) for kind, count in groups]
+            return _all_opened(pending, _opening(path))
+        except LibnetworkError as error:
+            return error
 
     def sockets(self, path: str, family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
         """Open several sockets inside; see `Opener.sockets`."""
@@ -330,13 +328,6 @@ def _all_opened(pending: Iterable[tuple[SocketKind, Callable[[], Answer]]], doin
     for each in opened:
         each.close()
     raise problem
-
-
-def _opened_or_not(begin: Callable[[], Callable[[], list[socket.socket]]]) -> list[socket.socket] | LibnetworkError:
-    try:
-        return begin()()
-    except LibnetworkError as error:
-        return error
 
 
 def _opening(path: str) -> str:
