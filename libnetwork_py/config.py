@@ -128,6 +128,10 @@ class ControllerConfig:
         """
         if isinstance(value, ControllerConfig):
             return value
+        if value is not None and not isinstance(value, Mapping):
+            raise InvalidParameter(
+                f"config is a ControllerConfig or a mapping of its fields, not {value!r}", code="invalid_configuration"
+            )
         known = {attribute.name for attribute in fields(cls)}
         unknown = set(value or ()) - known
         if unknown:

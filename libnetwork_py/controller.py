@@ -42,7 +42,7 @@ from .routes import StaticRoute
 from .sandbox import Sandbox, SandboxSpec
 from .store.api import Store
 from .store.cluster import ClusterUrl
-from .types import EMPTY, IPAddress, IPNetwork
+from .types import EMPTY, IPAddress, IPNetwork, check_path
 
 if TYPE_CHECKING:
     from .drivers.api import NetworkDriver
@@ -84,7 +84,7 @@ class NetworkController(InNotebook):
         from .store.directory import open_directory
 
         settings, path, url = ControllerConfig.of(config), _host_path(host), ClusterUrl.of(cluster)
-        place = Path(state_dir) if state_dir is not None else None
+        place = Path(check_path("state_dir", state_dir)) if state_dir is not None else None
         kernel = _linux(path, settings, partial(open_directory, place))
         with _undone_on_failure(kernel.close) as undo:
             store, directory = _persistent(place)
@@ -254,9 +254,18 @@ class NetworkController(InNotebook):
             Conflict: the name or the namespace is another sandbox's. NotFound: no such path or process.
             InvalidParameter: malformed, or the path is no network namespace.
         """
-        where = netns if netns is None or isinstance(netns, int) else os.fspath(netns)
         spec = SandboxSpec(
-            name, where, hostname, domainname, dns, dns_search, dns_options, extra_hosts, sysctls, labels, aliases
+            name,
+            _place(netns),
+            hostname,
+            domainname,
+            dns,
+            dns_search,
+            dns_options,
+            extra_hosts,
+            sysctls,
+            labels,
+            aliases,
         )
         return self._sandboxes.create(spec)
 
@@ -409,10 +418,21 @@ def _host_path(host: Sandbox | str | os.PathLike[str] | None) -> str:
     if isinstance(host, Sandbox):
         return host.key
     if isinstance(host, (str, os.PathLike)):
-        return str(Path(host).absolute())
+        return str(Path(check_path("host", host, "invalid_host")).absolute())
     raise InvalidParameter(
         f"host is a Sandbox, the path of a network namespace or None, not {type(host).__name__}", code="invalid_host"
     )
+
+
+def _place(netns: str | os.PathLike[str] | int | None) -> str | int | None:
+    """Return where a namespace is: a path, or a process's id."""
+    if netns is None or (type(netns) is int and netns > 0):
+        return netns
+    if isinstance(netns, int):
+        raise InvalidParameter(
+            f'netns={netns!r} is no process: give the id of one, a path or "host"', code="invalid_pid", pid=netns
+        )
+    return check_path("netns", netns, "not_a_namespace")
 
 
 @contextmanager

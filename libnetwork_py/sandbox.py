@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from socket import AF_INET, SOCK_STREAM
 from socket import socket as Socket  # noqa: N812 (the name of a method here)
 from subprocess import CompletedProcess, Popen
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, Unpack
 
 from attrs import field, frozen
 
@@ -101,6 +101,20 @@ class SandboxSpec:
     sysctls: Mapping[str, object] = EMPTY
     labels: Mapping[str, object] = EMPTY
     aliases: Mapping[str, str] = EMPTY
+
+
+class SandboxOptions(TypedDict, total=False):
+    """The keywords of `Sandbox.refresh`: those of `NetworkController.create_sandbox` that can change."""
+
+    hostname: str | None
+    domainname: str | None
+    dns: Iterable[str | IPAddress] | str | IPAddress
+    dns_search: Iterable[str] | str
+    dns_options: Iterable[str] | str
+    extra_hosts: Mapping[str, str | IPAddress]
+    sysctls: Mapping[str, object]
+    labels: Mapping[str, object]
+    aliases: Mapping[str, str]
 
 
 @frozen
@@ -304,8 +318,12 @@ class Sandbox(Handle[SandboxRecord]):
         """
         self._ops.rename(self.id, name)
 
-    def refresh(self, **options: Any) -> None:
-        """Change options given to `NetworkController.create_sandbox`: ``hostname``, ``domainname``, ``dns``, ``sysctls`` and so on."""
+    def refresh(self, **options: Unpack[SandboxOptions]) -> None:
+        """Change options given to `NetworkController.create_sandbox`: ``hostname``, ``domainname``, ``dns``, ``sysctls`` and so on.
+
+        Raises:
+            InvalidParameter: malformed, or none that can change.
+        """
         self._ops.refresh(self.id, options)
 
     def delete(self, *, force: bool = False) -> None:

@@ -8,11 +8,12 @@ May import: errors.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from types import MappingProxyType
-from typing import Any, Literal, Self, TypeAlias, cast
+from typing import Any, Literal, Self, TypeAlias, TypeGuard, cast
 
 from attrs import evolve, field, frozen
 
@@ -84,12 +85,47 @@ def check_dns_names(kind: str, names: Iterable[str] | str) -> tuple[str, ...]:
     return checked
 
 
+def is_text(value: object) -> TypeGuard[str]:
+    """Return whether ``value`` is text that can be written down: half a surrogate pair cannot."""
+    if not isinstance(value, str):
+        return False
+    try:
+        return value.isascii() or bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def check_path(what: str, value: object, code: str = "invalid_path") -> str:
+    """Return a path as text.
+
+    Raises:
+        InvalidParameter: it is of another type, empty, or none that a file can have.
+    """
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if is_text(text) and text and "\0" not in text:
+        return text
+    raise InvalidParameter(f"{what} {value!r} is no path: give text or a Path", code=code, what=what)
+
+
+def check_flag(what: str, value: object) -> bool:
+    """Return ``value`` if it is a truth value: ``"false"`` would count as true.
+
+    Raises:
+        InvalidParameter: it is of another type.
+    """
+    if isinstance(value, bool):
+        return value
+    raise InvalidParameter(f"{what} is True or False, not {value!r}", code="invalid_flag", what=what)
+
+
 def check_interface_name(name: str) -> str:
     """Return ``name`` if the kernel takes it as an interface name (``dev_valid_name`` in net/core/dev.c).
 
     Raises:
         InvalidParameter: it is empty, longer than 15 bytes, ``.`` or ``..``, or holds ``/``, ``:`` or white space.
     """
+    if not is_text(name):
+        raise InvalidParameter(f"interface name {name!r} is no text", code="invalid_interface_name", name=name)
     if len(name.encode()) > INTERFACE_NAME_MAX:
         raise InvalidParameter(
             f"interface name {name!r} is too long: the kernel allows {INTERFACE_NAME_MAX} bytes",
@@ -180,10 +216,15 @@ def as_tuple(value: object) -> tuple[Any, ...]:
     """Return the items of ``value``; one item given bare (text, address, network, binding) counts as one.
 
     So ``subnets="10.0.0.0/24"`` means what it says instead of eleven one-letter subnets. What the items are is for the caller to check.
+
+    Raises:
+        InvalidParameter: it is a mapping, whose values would be lost.
     """
     scalar = (str, bytes, IPv4Address, IPv6Address, IPv4Network, IPv6Network, PortBinding)
     if isinstance(value, scalar) or not isinstance(value, Iterable):
         return (value,)
+    if isinstance(value, Mapping):
+        raise InvalidParameter(f"{value!r} is a mapping: give a sequence", code="invalid_sequence")
     return tuple(value)
 
 
@@ -195,7 +236,7 @@ def freeze(mapping: Mapping[str, object], what: str) -> Mapping[str, str]:
     """Return a read-only copy with text keys and text values; ``True``/``False`` become ``"true"``/``"false"`` as in Docker.
 
     Raises:
-        InvalidParameter: ``mapping`` is no mapping, or a key is not text.
+        InvalidParameter: ``mapping`` is no mapping, a key is not text, or a value cannot be told by one word.
     """
     if not isinstance(mapping, Mapping):
         raise InvalidParameter(
@@ -204,15 +245,22 @@ def freeze(mapping: Mapping[str, object], what: str) -> Mapping[str, str]:
     if not mapping:
         return EMPTY
     for key in mapping:
-        if not isinstance(key, str):
+        if not is_text(key):
             raise InvalidParameter(f"{what}: key {key!r} is not text", code="invalid_mapping", what=what)
-    return MappingProxyType({key: _text(value) for key, value in mapping.items()})
+    return MappingProxyType({key: _text(value, f"{what}[{key!r}]") for key, value in mapping.items()})
 
 
-def _text(value: object) -> str:
+def _text(value: object, what: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value)
+    if value is None or isinstance(value, (bytes, bytearray, list, tuple, set, frozenset, Mapping)):
+        raise InvalidParameter(
+            f"{what} is {value!r}: give text, a number or a truth value", code="invalid_mapping", what=what
+        )
+    text = str(value)
+    if not is_text(text):
+        raise InvalidParameter(f"{what} is {value!r}, which is no text", code="invalid_mapping", what=what)
+    return text
 
 
 _BINDING = re.compile(

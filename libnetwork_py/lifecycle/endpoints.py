@@ -401,7 +401,7 @@ class Endpoints:
     def _get(self, endpoint_id: str, *, elsewhere: bool = False) -> EndpointRecord:
         found = self._engine.state.endpoints.get(endpoint_id)
         if found is None:
-            raise NotFound(f"endpoint {endpoint_id[:12]} is deleted", code="no_such_endpoint", id=endpoint_id)
+            raise self._engine.state.deleted("endpoint", endpoint_id)
         if found.host and not elsewhere:
             raise Conflict(
                 f"endpoint {found.name!r} is on another host, {found.host[:12]}: only that one can change it",

@@ -19,7 +19,7 @@ from ..errors import Conflict, Forbidden, InvalidParameter, NotFound, NotSupport
 from ..facts import Facts
 from ..network import EndpointSpec, Network, NetworkRecord, NetworkSpec, Subnet
 from ..scene import Scene
-from ..types import as_tuple, check_name, freeze, parse_address, parse_network
+from ..types import as_tuple, check_flag, check_name, freeze, parse_address, parse_network
 from . import numbering, routing
 from .addressing import AddressPlan, with_subnets
 from .endpoints import Endpoints
@@ -318,6 +318,8 @@ class Networks:
 
 
 def _parse(spec: NetworkSpec) -> tuple[NetworkRecord, AddressPlan]:
+    for flag in ("ipv4", "ipv6", "internal", "attachable", "config_only"):
+        check_flag(flag, getattr(spec, flag))
     plan = AddressPlan(
         subnets=tuple(parse_network(each) for each in as_tuple(spec.subnets)),
         gateways=tuple(parse_address(each, "gateway") for each in as_tuple(spec.gateways)),
@@ -338,15 +340,15 @@ def _parse(spec: NetworkSpec) -> tuple[NetworkRecord, AddressPlan]:
         id=secrets.token_hex(32),
         name=spec.name,
         driver="null" if spec.config_only else spec.driver,
-        ipv4=bool(spec.ipv4),
-        ipv6=bool(spec.ipv6) or 6 in families,
-        internal=bool(spec.internal),
-        attachable=bool(spec.attachable),
+        ipv4=spec.ipv4,
+        ipv6=spec.ipv6 or 6 in families,
+        internal=spec.internal,
+        attachable=spec.attachable,
+        config_only=spec.config_only,
         options=freeze(spec.options, "options"),
         labels=freeze(spec.labels, "labels"),
         ipam=spec.ipam,
         ipam_options=freeze(spec.ipam_options, "ipam_options"),
-        config_only=bool(spec.config_only),
         config_from=spec.config_from,
         routes=routing.parse(spec.routes),
         created=time.time(),

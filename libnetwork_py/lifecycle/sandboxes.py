@@ -305,8 +305,8 @@ class Sandboxes:
     def _get(self, sandbox_id: str) -> SandboxRecord:
         with self._engine.reading() as state:
             found = state.sandboxes.get(sandbox_id)
-        if found is None:
-            raise NotFound(f"sandbox {sandbox_id[:12]} is deleted", code="no_such_sandbox", id=sandbox_id)
+            if found is None:
+                raise state.deleted("sandbox", sandbox_id)
         return found
 
     def _made(self, sandbox_id: str) -> SandboxRecord:

@@ -14,6 +14,9 @@ from ..errors import InvalidParameter, NotFound
 from ..network import NetworkRecord
 from ..sandbox import SandboxRecord
 
+GONE_MAX = 1000
+"""Names of deleted objects that are remembered, for errors."""
+
 Record: TypeAlias = NetworkRecord | EndpointRecord | SandboxRecord
 R = TypeVar("R", NetworkRecord, EndpointRecord, SandboxRecord)
 
@@ -31,6 +34,7 @@ class State:
         self._in_sandbox: dict[str, dict[str, None]] = {}
         self._segments: dict[str, dict[int, int]] = {}
         self._macs: dict[tuple[str, str], dict[str, None]] = {}
+        self._gone: dict[str, str] = {}
 
     def put(self, record: Record) -> Record | None:
         """Hold ``record`` and return the one of the same id that it replaces."""
@@ -39,7 +43,7 @@ class State:
             if isinstance(record, EndpointRecord) and _indexed(record) == _indexed(previous):
                 self.endpoints[record.id] = record
                 return previous
-            self.remove(previous)
+            self._drop(previous)
         match record:
             case NetworkRecord():
                 self.networks[record.id] = record
@@ -59,7 +63,19 @@ class State:
         return previous
 
     def remove(self, record: Record) -> None:
-        """Forget the record of that id."""
+        """Forget the record of that id, but for its name: see `deleted`."""
+        self._drop(record)
+        self._gone[record.id] = record.name
+        if len(self._gone) > GONE_MAX:
+            del self._gone[next(iter(self._gone))]
+
+    def deleted(self, kind: str, record_id: str) -> NotFound:
+        """Return the error for an object that is deleted, by its name, if that was not long ago."""
+        name = self._gone.get(record_id)
+        what = f"{kind} {name!r} ({record_id[:12]})" if name else f"{kind} {record_id[:12]}"
+        return NotFound(f"{what} is deleted", code=f"no_such_{kind}", kind=kind, id=record_id, name=name or record_id)
+
+    def _drop(self, record: Record) -> None:
         match record:
             case NetworkRecord():
                 del self._network_names[self.networks.pop(record.id).name]
@@ -94,7 +110,12 @@ class State:
         Raises:
             NotFound: there is none. InvalidParameter: several ids begin so.
         """
-        return _find("network", name_or_id, self._network_names, self.networks)
+        try:
+            return _find("network", name_or_id, self._network_names, self.networks)
+        except NotFound:
+            if name_or_id in self._gone:  # a handle asks by its id
+                raise self.deleted("network", name_or_id) from None
+            raise
 
     def sandbox(self, name_or_id: str) -> SandboxRecord:
         """Return a sandbox, likewise."""
@@ -156,8 +177,9 @@ def _by_interface(endpoint: EndpointRecord) -> tuple[int, str, float, str]:
 
 
 def _find(kind: str, name_or_id: str, names: Mapping[str, str], records: Mapping[str, R]) -> R:
-    if not name_or_id:
-        raise InvalidParameter(f"invalid {kind} name or id {name_or_id!r}: it is empty", code="invalid_name", kind=kind)
+    if not isinstance(name_or_id, str) or not name_or_id:  # type: ignore[redundant-expr] # not every caller is checked
+        why = "it is empty" if isinstance(name_or_id, str) else "it is no text"  # type: ignore[redundant-expr] # same
+        raise InvalidParameter(f"invalid {kind} name or id {name_or_id!r}: {why}", code="invalid_name", kind=kind)
     found = records.get(names.get(name_or_id, name_or_id))
     if found is not None:
         return found

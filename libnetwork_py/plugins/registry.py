@@ -90,6 +90,8 @@ class Registry(Generic[T]):
             Forbidden: it is blocked by configuration.
             Internal: it cannot be loaded or does not keep the contract; the message names its distribution.
         """
+        if not isinstance(name, str):  # not every caller is checked
+            raise self._unknown(str(name))
         if name in self._blocked:
             raise Forbidden(f"{self._kind} {name!r} is blocked by configuration", code="plugin_blocked", name=name)
         if name not in self._loaded:

@@ -187,7 +187,7 @@ class ClusterUrl:
         Raises:
             InvalidParameter: ``invalid_cluster``.
         """
-        return None if text is None else cls.parse(text)
+        return None if text is None else cls.parse(str(text))  # not every caller is checked
 
     def at(self, port: int) -> tuple[tuple[str, int], ...]:
         """Return the endpoints with a default port filled in."""

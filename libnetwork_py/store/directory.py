@@ -204,10 +204,10 @@ def _existing_bases() -> Iterator[Path]:
 
 def _made(path: Path) -> Path:
     """Make a directory and those above it that are missing, for us alone, and check them all."""
-    missing = [path] if not path.exists() else []
-    while missing and not missing[-1].parent.exists():
-        missing.append(missing[-1].parent)
     try:
+        missing = [path] if not path.exists() else []
+        while missing and not missing[-1].parent.exists():
+            missing.append(missing[-1].parent)
         for each in reversed(missing):
             each.mkdir(mode=0o700, exist_ok=True)
     except FileExistsError:

@@ -261,7 +261,7 @@ CASES: list[tuple[str, Callable[[Scene], object], type[LibnetworkError], str, st
     ),
     (
         "an option that refresh cannot change",
-        lambda scene: scene.idle.refresh(netns="x"), InvalidParameter, "unknown_option", "hostname",
+        lambda scene: scene.idle.refresh(netns="x"), InvalidParameter, "unknown_option", "hostname",  # type: ignore[call-arg]
     ),
     (
         "a family that is neither 4 nor 6",

@@ -342,3 +342,27 @@ def test_a_plugin_server_gets_every_option(run: Run, tmp_path: Path) -> None:
     assert (status, "ftp" in said) == (NotFound.exit_status, True)
     status, _, said = run(*common, "--host", "no-such-host")
     assert (status != 0, "/run/netns/no-such-host" in said) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        (b"create(", "line 1"),
+        (b"x = 1\n  y = 2\n", "line 2"),
+        (b"\xff\xfe", "UTF-8"),
+        (b"a\0b", "script.py"),
+        (b"\n\nnothing.here()\n", "line 3: NameError"),
+        (b"def f():\n    1 / 0\nf()\n", "line 2: ZeroDivisionError"),
+        (b'controller.create_network("a b")', "invalid network name"),
+    ],
+)
+def test_a_script_that_is_none(
+    run: Run, controller: NetworkController, tmp_path: Path, script: bytes, says: str
+) -> None:
+    """`plan` of a script that is no Python, or that fails, says in which line and why, and nothing is done."""
+    path = tmp_path / "script.py"
+    path.write_bytes(script)
+    status, out, said = run("plan", str(path))
+    assert (status, out, controller.networks()) == (InvalidParameter.exit_status, "", [])
+    assert says in said
+    assert "Traceback" not in said
