@@ -1,13 +1,15 @@
-"""Picks the implementations of drivers, IPAM, ports and firewall for a controller.
+"""Picks the implementations: a controller's store and kernel, and by these its drivers, IPAM, ports and firewall.
 
-Division of labour: `controller` chooses store and kernel, which its callers may give it; everything that these two and the configuration
-decide is chosen here.
+Division of labour: `controller` says when; its callers may give it a store and a kernel of their own. Everything else is chosen here.
 
 May import: everything below; implementations inside functions, when they are needed.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +31,9 @@ from .plugins.discovery import Discovery
 from .plugins.registry import Registry
 from .ports.ranges import DYNAMIC_PORTS, parse_port_range, parse_reserved_ports
 from .ports.reservations import Reservations
+from .sandbox import Sandbox
 from .store.api import Store
+from .types import check_path
 
 if TYPE_CHECKING:
     from .kernel.linux import LinuxKernel
@@ -89,3 +93,66 @@ def _free_ports(kernel: Kernel) -> tuple[range, frozenset[int]]:
     except InvalidParameter:
         return DYNAMIC_PORTS, frozenset()
     return ports, parse_reserved_ports(found.get(kept.key, ""), ports)
+
+
+def host_path(host: Sandbox | str | os.PathLike[str] | None) -> str:
+    """Return the path of the namespace that plays the host; empty: the caller's own.
+
+    Raises:
+        InvalidParameter: it is of another type, or no path.
+    """
+    if host is None:
+        return ""
+    if isinstance(host, Sandbox):
+        return host.key
+    if isinstance(host, (str, os.PathLike)):
+        return str(Path(check_path("host", host, "invalid_host")).absolute())
+    raise InvalidParameter(
+        f"host is a Sandbox, the path of a network namespace or None, not {type(host).__name__}", code="invalid_host"
+    )
+
+
+def namespace_place(netns: str | os.PathLike[str] | int | None) -> str | int | None:
+    """Return where a namespace to adopt is: a path, or a process's id.
+
+    Raises:
+        InvalidParameter: neither.
+    """
+    if netns is None or (type(netns) is int and netns > 0):
+        return netns
+    if isinstance(netns, int):
+        raise InvalidParameter(
+            f'netns={netns!r} is no process: give the id of one, a path or "host"', code="invalid_pid", pid=netns
+        )
+    return check_path("netns", netns, "not_a_namespace")
+
+
+@contextmanager
+def undone_on_failure(undo: Callable[[], object]) -> Iterator[ExitStack]:
+    """Call ``undo``, and what is put on the stack, if the body raises."""
+    with ExitStack() as stack:
+        stack.callback(undo)
+        yield stack
+        stack.pop_all()
+
+
+def linux(host: str, config: ControllerConfig, directory: Callable[[], Path] | None = None) -> LinuxKernel:
+    """Return the kernel layer. ``directory``: opens the state directory, where there is one that several processes may share."""
+    from .kernel.linux import LinuxKernel
+
+    return LinuxKernel(
+        host or None,
+        privilege=config.privilege,
+        directory=directory,
+        outside=config.outside,
+        localhost=config.localhost,
+    )
+
+
+def persistent(state_dir: Path | None) -> tuple[Store, Path]:
+    """Return the store of a state directory, and the directory."""
+    from .store.directory import open_directory
+    from .store.sqlite import SqliteStore
+
+    directory = open_directory(state_dir)
+    return SqliteStore(directory), directory

@@ -1,7 +1,7 @@
 """The front door; with `composition`, the one place that picks implementations.
 
-Division of labour: `NetworkController` turns calls into the use cases of `lifecycle/`, and chooses store, kernel, drivers and IPAM
-for them. It decides nothing else.
+Division of labour: `NetworkController` turns calls into the use cases of `lifecycle/`, for which `composition` chooses store, kernel,
+drivers and IPAM. It decides nothing else.
 
 May import: everything below; implementations inside functions, when they are needed.
 """
@@ -9,8 +9,8 @@ May import: everything below; implementations inside functions, when they are ne
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import evolve
 
-from .composition import compose, name_service
+from .composition import compose, host_path, linux, name_service, namespace_place, persistent, undone_on_failure
 from .config import ControllerConfig
 from .endpoint import Endpoint
-from .errors import InvalidParameter, LibnetworkError
+from .errors import LibnetworkError
 from .lifecycle.endpoints import Endpoints
 from .lifecycle.engine import Engine
 from .lifecycle.events import Events, begin
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from .drivers.api import NetworkDriver
     from .ipam.api import IpamDriver
     from .kernel.api import Kernel
-    from .kernel.linux import LinuxKernel
     from .lifecycle.names import Summons
     from .plugins.registry import Registry
     from .store.directory import TemporaryDirectory
@@ -83,11 +82,11 @@ class NetworkController(InNotebook):
     ) -> None:
         from .store.directory import open_directory
 
-        settings, path, url = ControllerConfig.of(config), _host_path(host), ClusterUrl.of(cluster)
+        settings, path, url = ControllerConfig.of(config), host_path(host), ClusterUrl.of(cluster)
         place = Path(check_path("state_dir", state_dir)) if state_dir is not None else None
-        kernel = _linux(path, settings, partial(open_directory, place))
-        with _undone_on_failure(kernel.close) as undo:
-            store, directory = _persistent(place)
+        kernel = linux(path, settings, partial(open_directory, place))
+        with undone_on_failure(kernel.close) as undo:
+            store, directory = persistent(place)
             undo.callback(store.close)
             names = name_service(kernel, directory, "lasting", settings)
             self._open(store, directory, kernel, path, settings, url=url, names=names)
@@ -109,9 +108,9 @@ class NetworkController(InNotebook):
         from .store.directory import temporary_directory
         from .store.sqlite import SqliteStore
 
-        settings, path, url = ControllerConfig.of(config), _host_path(host), ClusterUrl.of(cluster)
-        kernel = _linux(path, settings)
-        with _undone_on_failure(kernel.close) as undo:
+        settings, path, url = ControllerConfig.of(config), host_path(host), ClusterUrl.of(cluster)
+        kernel = linux(path, settings)
+        with undone_on_failure(kernel.close) as undo:
             _sweep()
             directory = temporary_directory()
             undo.callback(directory.remove)
@@ -256,7 +255,7 @@ class NetworkController(InNotebook):
         """
         spec = SandboxSpec(
             name,
-            _place(netns),
+            namespace_place(netns),
             hostname,
             domainname,
             dns,
@@ -412,37 +411,6 @@ class NetworkController(InNotebook):
         return f"<NetworkController {self._env.id[:12]} {where}>"
 
 
-def _host_path(host: Sandbox | str | os.PathLike[str] | None) -> str:
-    if host is None:
-        return ""
-    if isinstance(host, Sandbox):
-        return host.key
-    if isinstance(host, (str, os.PathLike)):
-        return str(Path(check_path("host", host, "invalid_host")).absolute())
-    raise InvalidParameter(
-        f"host is a Sandbox, the path of a network namespace or None, not {type(host).__name__}", code="invalid_host"
-    )
-
-
-def _place(netns: str | os.PathLike[str] | int | None) -> str | int | None:
-    """Return where a namespace is: a path, or a process's id."""
-    if netns is None or (type(netns) is int and netns > 0):
-        return netns
-    if isinstance(netns, int):
-        raise InvalidParameter(
-            f'netns={netns!r} is no process: give the id of one, a path or "host"', code="invalid_pid", pid=netns
-        )
-    return check_path("netns", netns, "not_a_namespace")
-
-
-@contextmanager
-def _undone_on_failure(undo: Callable[[], object]) -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        stack.callback(undo)
-        yield stack
-        stack.pop_all()
-
-
 def _sweep() -> tuple[str, ...]:
     """Remove what temporary controllers whose process died have left; return their directories."""
     from .store.directory import adopt, dead_temporaries
@@ -471,31 +439,10 @@ def _remove_dead(directory: Path) -> None:
         (identity.path, ControllerConfig(privilege=identity.privilege)) if identity else ("", ControllerConfig())
     )
     try:
-        kernel = _linux(host, settings)
+        kernel = linux(host, settings)
     except LibnetworkError:  # the host's namespace is gone with everything in it; root's sandboxes are not
         if settings.privilege == "user":
             store.close()
             return
-        kernel = _linux("", settings)
+        kernel = linux("", settings)
     NetworkController._remove(store, directory, kernel, host)
-
-
-def _linux(host: str, config: ControllerConfig, directory: Callable[[], Path] | None = None) -> LinuxKernel:
-    """Return the kernel layer. ``directory``: opens the state directory, where there is one that several processes may share."""
-    from .kernel.linux import LinuxKernel
-
-    return LinuxKernel(
-        host or None,
-        privilege=config.privilege,
-        directory=directory,
-        outside=config.outside,
-        localhost=config.localhost,
-    )
-
-
-def _persistent(state_dir: Path | None) -> tuple[Store, Path]:
-    from .store.directory import open_directory
-    from .store.sqlite import SqliteStore
-
-    directory = open_directory(state_dir)
-    return SqliteStore(directory), directory

@@ -32,7 +32,8 @@ from ..kernel.api import PortFlow
 from ..render import explicit, in_order, render
 from ..types import EMPTY, IPAddress, IPInterface, IPNetwork, parse_network
 from .inside import Presets
-from .machine import Machine, facts, home, no_namespace
+from .machine import Machine
+from .standing import facts, home, no_namespace
 
 T = TypeVar("T")
 
