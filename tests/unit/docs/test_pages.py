@@ -33,9 +33,9 @@ def test_the_bad_input_table_is_read() -> None:
 def test_a_code_of_the_bad_input_table_is_raised_somewhere(category: str, code: str) -> None:
     """Every code in the table is one that the package raises, in a category that exists."""
     assert category in errors.__all__
-    prefix, _, kind = code.partition("_")
-    made = {"unknown": 'code=f"unknown_{', "no": 'code=f"no_such_{'}.get(prefix, "\0")
-    assert f'"{code}"' in SOURCES or (made in SOURCES and kind in {"driver", "network", "sandbox"})
+    prefix, _, kind = code.rpartition("_")
+    made = {"unknown": 'code=f"unknown_{', "no_such": 'code=f"no_such_{'}.get(prefix, "\0")
+    assert f'"{code}"' in SOURCES or (made in SOURCES and kind in {"driver", "network", "sandbox", "endpoint"})
 
 
 def test_every_driver_has_a_page_with_its_options() -> None:
