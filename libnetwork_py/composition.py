@@ -106,7 +106,7 @@ def host_path(host: Sandbox | str | os.PathLike[str] | None) -> str:
     if isinstance(host, Sandbox):
         return host.key
     if isinstance(host, (str, os.PathLike)):
-        return str(Path(check_path("host", host, "invalid_host")).absolute())
+        return str(Path(check_path("host", host, "invalid_host", "one like /run/netns/NAME")).absolute())
     raise InvalidParameter(
         f"host is a Sandbox, the path of a network namespace or None, not {type(host).__name__}", code="invalid_host"
     )
@@ -124,7 +124,7 @@ def namespace_place(netns: str | os.PathLike[str] | int | None) -> str | int | N
         raise InvalidParameter(
             f'netns={netns!r} is no process: give the id of one, a path or "host"', code="invalid_pid", pid=netns
         )
-    return check_path("netns", netns, "not_a_namespace")
+    return check_path("netns", netns, "not_a_namespace", 'one like /run/netns/NAME, the id of a process or "host"')
 
 
 @contextmanager

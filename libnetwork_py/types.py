@@ -95,8 +95,8 @@ def is_text(value: object) -> TypeGuard[str]:
         return False
 
 
-def check_path(what: str, value: object, code: str = "invalid_path") -> str:
-    """Return a path as text.
+def check_path(what: str, value: object, code: str = "invalid_path", like: str = "text or a Path") -> str:
+    """Return a path as text. ``code`` and ``like``: of the error, and what to give.
 
     Raises:
         InvalidParameter: it is of another type, empty, or none that a file can have.
@@ -104,7 +104,7 @@ def check_path(what: str, value: object, code: str = "invalid_path") -> str:
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
     if is_text(text) and text and "\0" not in text:
         return text
-    raise InvalidParameter(f"{what} {value!r} is no path: give text or a Path", code=code, what=what)
+    raise InvalidParameter(f"{what} {value!r} is no path: give {like}", code=code, what=what)
 
 
 def check_flag(what: str, value: object) -> bool:
