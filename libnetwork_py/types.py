@@ -122,7 +122,8 @@ def check_interface_name(name: str) -> str:
     """Return ``name`` if the kernel takes it as an interface name (``dev_valid_name`` in net/core/dev.c).
 
     Raises:
-        InvalidParameter: it is empty, longer than 15 bytes, ``.`` or ``..``, or holds ``/``, ``:`` or white space.
+        InvalidParameter: it is empty, longer than 15 bytes, ``.``, ``..``, ``all`` or ``default`` (which the kernel keeps for settings),
+            or holds ``/``, ``:`` or white space.
     """
     if not is_text(name):
         raise InvalidParameter(f"interface name {name!r} is no text", code="invalid_interface_name", name=name)
@@ -130,6 +131,12 @@ def check_interface_name(name: str) -> str:
         raise InvalidParameter(
             f"interface name {name!r} is too long: the kernel allows {INTERFACE_NAME_MAX} bytes",
             code="interface_name_too_long",
+            name=name,
+        )
+    if name in {"all", "default"}:
+        raise InvalidParameter(
+            f"invalid interface name {name!r}: the kernel keeps it for the settings of every interface",
+            code="invalid_interface_name",
             name=name,
         )
     if not name or name in {".", ".."} or re.search(r"[/:\s\0%]", name):

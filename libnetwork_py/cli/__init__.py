@@ -30,9 +30,8 @@ def open_controller(arguments: Arguments) -> NetworkController:
     """Open the controller that ``--state-dir``, ``--host`` and ``--cluster`` name."""
     from ..controller import NetworkController  # noqa: PLC0415 (`--help` needs no kernel layer)
 
-    # Commands that say what differs must find it as it is.
-    repair = not getattr(arguments, "dry_run", False)
-    settings = {"repair_on_open": repair}
+    # what says what differs, and mends it, must find it as it is
+    settings = {"repair_on_open": not hasattr(arguments, "dry_run")}
     return NetworkController(arguments.state_dir, host=arguments.host_path, cluster=arguments.cluster, config=settings)
 
 

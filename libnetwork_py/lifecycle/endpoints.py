@@ -451,7 +451,7 @@ def _outside(endpoint: EndpointRecord) -> EndpointRecord:
 
 
 def _sysctls(given: Mapping[str, object]) -> Mapping[str, str]:
-    sysctls = freeze(given, "sysctls")
+    sysctls = settings.given(given)
     for name in sysctls:
         if not _ENDPOINT_SYSCTL.fullmatch(name):
             raise InvalidParameter(

@@ -130,8 +130,9 @@ class Sandboxes:
         record = self._made(sandbox_id)
         facts = self._engine.env.kernel.facts([record.key])
         if record.key not in facts.namespaces:
+            cure = "reconcile() makes it again" if record.owned else "delete the sandbox"
             raise NotFound(
-                f"sandbox {record.name!r}'s namespace {record.key} is gone: reconcile() makes it again",
+                f"sandbox {record.name!r}'s namespace {record.key} is gone: {cure}",
                 code="namespace_gone",
                 path=record.key,
             )
@@ -323,7 +324,7 @@ class Sandboxes:
 
 
 def _parse(spec: SandboxSpec) -> SandboxRecord:
-    sysctls = freeze(spec.sysctls, "sysctls")
+    sysctls = settings.given(spec.sysctls)
     for name in sysctls:
         if not name.startswith("net.") or ".." in name or "/" in name:
             raise InvalidParameter(

@@ -1,20 +1,37 @@
-"""What kernel settings were before they were asked for: when they are asked for no more, they become that again.
+"""Kernel settings as a caller gives them, and what they were before: when they are asked for no more, they become that again.
 
-May import: lifecycle.state, kernel.api, desired, endpoint, sandbox, types.
+May import: lifecycle.state, kernel.api, desired, endpoint, sandbox, types, errors.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from attrs import evolve
 
 from ..desired import Sysctl
 from ..endpoint import EndpointRecord
+from ..errors import InvalidParameter
 from ..kernel.api import Kernel
 from ..sandbox import SandboxRecord
 from ..types import freeze
 from .state import State
+
+
+def given(sysctls: Mapping[str, object]) -> Mapping[str, str]:
+    """Return settings as text.
+
+    Raises:
+        InvalidParameter: a value is empty, or of several lines, of which the kernel would take the first.
+    """
+    found = freeze(sysctls, "sysctls")
+    for name, value in found.items():
+        if not value.strip() or re.search(r"[\n\0]", value):
+            raise InvalidParameter(
+                f"invalid value of sysctl {name!r}, {value!r}: write one line", code="invalid_sysctl", name=name
+            )
+    return found
 
 
 def of_sandbox(record: SandboxRecord, already: Mapping[str, str], kernel: Kernel) -> SandboxRecord:

@@ -98,7 +98,7 @@ def test_reconcile_mends_what_somebody_changed(run: Run, web: str) -> None:
     """A default route that somebody deleted is back after ``reconcile``, and then all is as described."""
     (shown,) = json.loads(run("sandbox", "ls", "--json").stdout)
     machine.ip("route", "delete", "default", namespace=shown["key"])
-    run("reconcile")
+    assert "missing (repaired): ip -n" in run("reconcile").stdout
     assert ("default", "10.1.0.1", "eth0") in machine.routes(shown["key"])
     assert run("reconcile", "--dry-run").stdout.startswith("as described")
 
