@@ -69,8 +69,15 @@ class Job(Generic[T]):
                 self._done.acquire(timeout=0.01)
 
     def settled(self) -> T:
-        """Wait likewise and return what the call returned, or raise what it raised."""
-        self.settle()
+        """Wait likewise and return what the call returned, or raise what it raised; an interrupt meanwhile is raised at the end."""
+        interrupt: BaseException | None = None
+        while not self.finished:
+            try:
+                self._done.acquire(timeout=0.01)
+            except BaseException as error:  # noqa: BLE001 (out of a signal handler)
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
         return self.result()
 
     def cancel(self, dispose: Callable[[T], object]) -> None:
