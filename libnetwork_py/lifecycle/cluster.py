@@ -29,6 +29,7 @@ from ..store.cluster import Check, Update, Watch
 from .burying import Burying
 from .claims import Group, Moved, Planner, Touched, moved, transactions
 from .following import Following
+from .journal import UNDERLAY
 from .membership import Membership
 from .mirror import Mirror, endpoint_key, fence_key, host_key, known_keys, network_key
 
@@ -107,7 +108,10 @@ class Cluster:
         self._over = False
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._follow, name="libnetwork_py cluster", daemon=True)
-        engine.describer.at(vtep)
+        if vtep is not None and vtep != engine.describer.vtep:
+            with engine.exclusive():  # later starts must know it too: they may have to take away what hangs on it
+                engine.describer.at(vtep)
+                engine.announce(writes=[Write(UNDERLAY, str(vtep).encode())])
 
     # Life
 

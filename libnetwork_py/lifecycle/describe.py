@@ -57,7 +57,12 @@ class Describer:
         self._drivers = drivers
         self._context = Context(table, baseline, controller=controller, localhost=localhost)
 
-    def at(self, vtep: IPAddress | None) -> None:
+    @property
+    def vtep(self) -> IPAddress | None:
+        """This host's address in the underlay."""
+        return self._context.vtep
+
+    def at(self, vtep: IPAddress) -> None:
         """Say what this host's address in the underlay is."""
         self._context = evolve(self._context, vtep=vtep)
 

@@ -27,6 +27,7 @@ from ..errors import Conflict, LibnetworkError, Unavailable
 from ..sandbox import SandboxRecord
 from ..store.api import Changes, Item, Write
 from ..store.codec import Journal, decode, decode_journal, encode, key_of
+from ..types import parse_address
 from . import events, neighbours
 from .addressing import Addressing
 from .deeds import Deeds, departing
@@ -35,7 +36,7 @@ from .env import Env
 from .files import Files
 from .host_ports import follow
 from .interrupts import allowed, check, deferred, held
-from .journal import Touched, by_kind, intent, is_record, outcome, pairs
+from .journal import BASELINE, UNDERLAY, Touched, by_kind, intent, is_record, outcome, pairs
 from .names import KEY as NAMES
 from .names import Names
 from .naming import Naming
@@ -50,8 +51,6 @@ T = TypeVar("T")
 SLICE = 0.5
 """Seconds of a wait for another thread or process between two looks whether Ctrl-C was pressed."""
 
-BASELINE = "baseline"
-"""Key of the host's sysctls as they were before the controller changed them."""
 TAKEN_BACK = b""
 """Stands for a journal whose operation was undone, but which the store would not drop."""
 
@@ -336,9 +335,9 @@ class Engine:
         with self.committed:
             self.committed.notify_all()
 
-    def announce(self, *happened: events.Event) -> None:
-        """Record events that no record changed for."""
-        self._store((), [events.encode(each) for each in happened])
+    def announce(self, *happened: events.Event, writes: Sequence[Write] = ()) -> None:
+        """Record events that no record changed for, and documents that are no records."""
+        self._store(writes, [events.encode(each) for each in happened])
 
     def preview(self, work: Work) -> Change:
         """Return what the kernel would be asked to do for an operation."""
@@ -409,6 +408,8 @@ class Engine:
             self.baseline.update(json.loads(item.document))
         elif item.key == NAMES:
             self.names.follow(item.document.decode())
+        elif item.key == UNDERLAY:
+            self.describer.at(parse_address(item.document.decode()))
         elif is_record(item.key):
             record = decode(item.key, item.document)
             previous = self.state.put(record)

@@ -47,7 +47,7 @@ def join(url: ClusterUrl, engine: Engine, endpoints: Endpoints, networks: Networ
 
     with inside():
         store = _opened(url, env.config)
-    vtep = env.config.advertise or _source(url, env.kernel)
+    vtep = env.config.advertise or _source(url, env.kernel) or engine.describer.vtep
     membership = Membership(store, env.id, os.uname().nodename, vtep, env.config.lease_ttl, inside=inside)
     cluster = engine.cluster = Cluster(engine, endpoints, networks, membership, env.config.lease_ttl)
     cluster.start(url.timeout)

@@ -1,4 +1,4 @@
-"""The documents of an operation: its records as writes, and its intent as a journal.
+"""The documents of an operation: its records as writes, and its intent as a journal; and the keys of what is neither.
 
 May import: lifecycle.state, lifecycle.events, store, endpoint, types.
 """
@@ -16,6 +16,10 @@ from .state import Record
 Touched: TypeAlias = tuple[Record | None, Record | None]
 """A record before and after an operation."""
 
+BASELINE = "baseline"
+"""Key of the host's sysctls as they were before the controller changed them."""
+UNDERLAY = "underlay"
+"""Key of the host's address in the underlay of the cluster that it was in last: without it nobody knows what tunnels there are."""
 KINDS = ("network", "sandbox", "endpoint")
 
 

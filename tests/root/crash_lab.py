@@ -236,7 +236,7 @@ def seen(host: str, tag: str) -> dict[str, Any]:
 
 def _plain(text: str, tag: str) -> str:
     """Take out what differs between two runs of the same: ids in names of interfaces and tables."""
-    text = re.sub(r"veth[0-9a-f]{11}", "veth", text)
+    text = re.sub(r"br-[0-9a-f]{12}", "bridge", re.sub(r"veth[0-9a-f]{11}", "veth", text))
     return re.sub(r"libnetwork_py_[0-9a-f]{8}", "table", text).replace(f"{tag}-", "")
 
 
@@ -367,7 +367,7 @@ def told(controller: NetworkController, tag: str) -> dict[str, Any]:
 
 
 def _told_endpoint(endpoint: Any, names: Mapping[str, str]) -> list[Any]:
-    where = names[endpoint.sandbox_id] if endpoint.sandbox_id else None
+    where = names.get(endpoint.sandbox_id, "on another host") if endpoint.sandbox_id else None
     more = (*endpoint.addresses, endpoint.mac, *endpoint.ports, *endpoint.routes, *endpoint.aliases)
     return [endpoint.name, where, endpoint.interface, dict(endpoint.labels), *map(str, more)]
 

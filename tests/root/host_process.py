@@ -129,6 +129,11 @@ class Daemon:
     def networks(self) -> list[str]:
         return [each.name for each in self._controller.networks()]
 
+    def endpoints(self) -> dict[str, list[str]]:
+        """Return the names of the endpoints of each network of the cluster."""
+        networks = self._controller.networks(scope="global")
+        return {each.name: [endpoint.name for endpoint in each.endpoints()] for each in networks}
+
     def namespaces(self) -> list[str]:
         """Return the namespaces of networks on this host."""
         mark = self._controller.info().id[:8]

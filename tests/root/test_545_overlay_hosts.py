@@ -209,6 +209,28 @@ def test_nothing_remains(hosts: list[NetworkController], lab: Lab) -> None:
     machine.wait_until(lambda: names(lab, 0) == set(), "the links of what was dropped to go")
 
 
+SHORT_LIVED = """
+import os, sys
+from libnetwork_py import NetworkController
+path, address = sys.argv[1:]
+controller = NetworkController.temporary(host=path, cluster="memory://short", config={"advertise": address})
+controller.create_sandbox("ov-short").connect(controller.create_network("net", "overlay"))
+os._exit(0)
+"""
+
+
+def test_what_a_dead_temporary_controller_had_of_an_overlay_network(lab: Lab) -> None:
+    """The next controller, though it is in no cluster, takes away the network's namespace and the way out of one that died."""
+    host = lab.hosts[0]
+    before = set(machine.NAMESPACES.iterdir())
+    machine.run_in("", [sys.executable, "-c", SHORT_LIVED, host.path, host.vtep])
+    left = {each.name.partition("-")[0] for each in set(machine.NAMESPACES.iterdir()) - before}
+    assert left == {"ov"}, "its network's namespace and its sandbox"
+    NetworkController.temporary(host=host.path).close()
+    machine.wait_until(lambda: set(machine.NAMESPACES.iterdir()) == before, "the namespaces to go")
+    machine.wait_until(lambda: names(lab, 0) == set(), "the links to go")
+
+
 SERVER = """
 import socket
 with socket.create_server(("0.0.0.0", 80)) as server:
