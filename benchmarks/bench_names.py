@@ -1,11 +1,12 @@
 """The name service under a flood of questions, from inside a sandbox, beside other resolvers in the same run.
 
 ``dnsperf`` (Debian) asks for local names: with one client socket and with twenty, a hundred questions out at a time; and one
-question at a time by a small client, the same for everybody, for latency. Everybody takes turns, round after round; printed are medians
+question at a time by a small client, the same for everybody, for median latency, alone and beside a load that is the same for everybody.
+Everybody takes turns, round after round; printed are medians
 over the rounds, processor time of the serving process per question, and ratios to the best of the others. dnsperf shares the
 machine with the server: questions a second are a joint figure.
 
-    bench_names.py [--names 3] [--boxes 3] [--seconds 3] [--rounds 3] [--peer LABEL,NETNS,SERVER,PID,NAME+NAME …]
+    bench_names.py [--names 3] [--boxes 3] [--seconds 3] [--rounds 3] [--load 10000] [--peer LABEL,NETNS,SERVER,PID,NAME+NAME …]
 
 ``--peer`` names a resolver that is up already: its label, the path of a namespace that reaches it, its address, its process, and
 names that it has.
@@ -106,15 +107,29 @@ def one_by_one(who: Resolver, seconds: float) -> float:
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def measure(everybody: list[Resolver], seconds: float, rounds: int) -> None:
+def busy(who: Resolver, load: int, seconds: float) -> float:
+    """Return the median latency of one question at a time while dnsperf asks so many a second."""
+    with tempfile.NamedTemporaryFile("w", suffix=".questions") as file:
+        file.write("".join(f"{name} A\n" for name in who.names))
+        file.flush()
+        command = ["dnsperf", "-s", who.address, "-d", file.name, "-l", str(seconds + 1), "-c", "1", "-Q", str(load)]
+        with subprocess.Popen(["nsenter", f"--net={who.namespace}", *command], stdout=subprocess.DEVNULL) as others:
+            time.sleep(0.5)
+            found = one_by_one(who, seconds)
+            others.wait()
+    return found
+
+
+def measure(everybody: list[Resolver], seconds: float, rounds: int, load: int) -> None:
     """Let everybody take turns, and print the tables."""
     floods = {(who.label, clients): Figures() for who in everybody for clients in CLIENTS}
-    alone: dict[str, list[float]] = {who.label: [] for who in everybody}
+    alone, loaded = ({who.label: list[float]() for who in everybody} for _ in range(2))
     for _ in range(rounds):
         for who in everybody:
             for clients in CLIENTS:
                 flood(who, clients, seconds, floods[who.label, clients])
             alone[who.label].append(one_by_one(who, 1))
+            loaded[who.label].append(busy(who, load, 1))
     print(f"{'resolver':32} {'sockets':>7} {'questions/s':>12} {'µs of CPU each':>15} {'latency µs':>11} {'lost':>5}")
     middle = statistics.median
     for (label, clients), each in floods.items():
@@ -123,6 +138,8 @@ def measure(everybody: list[Resolver], seconds: float, rounds: int) -> None:
         )
     for label, took in alone.items():
         print(f"{label:32} {'one question at a time':36} {middle(took):11.1f}")
+    for label, took in loaded.items():
+        print(f"{label:32} {f'the same beside {load:,} others a second':36} {middle(took):11.1f}")
     ours, *others = everybody
     for clients in CLIENTS if others else ():
         mine = floods[ours.label, clients]
@@ -177,7 +194,7 @@ def report(options: argparse.Namespace) -> None:
             time.sleep(0.1)
         label = f"libnetwork_py, {len(names)} names, {len(boxes)} sandboxes"
         ours = Resolver(label, box.key, "127.0.0.11", serving_process(directory), tuple(names[: options.names]))
-        measure([ours, *others], options.seconds, options.rounds)
+        measure([ours, *others], options.seconds, options.rounds, options.load)
 
 
 def main() -> None:
@@ -187,6 +204,7 @@ def main() -> None:
     parser.add_argument("--boxes", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--load", type=int, default=10_000, help="questions a second beside which latency is taken")
     parser.add_argument("--peer", action="append", default=[])
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

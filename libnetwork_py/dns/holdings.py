@@ -22,28 +22,23 @@ MESSAGE_MAX, DESCRIPTORS_MAX = 1 << 18, 250
 
 
 class Doors(NamedTuple):
-    """A sandbox's sockets: where it is asked by UDP and by TCP, and spare ones inside it to ask others by.
-
-    ``place`` tells its namespace from one that takes its name later.
-    """
+    """A sandbox's sockets, where it is asked by UDP and by TCP; ``place`` tells its namespace from one that takes its name later."""
 
     place: int
     udp: socket.socket
     tcp: socket.socket
-    ways: tuple[socket.socket, ...] = ()
 
     def close(self) -> None:
         """Close them: an open socket keeps its namespace alive."""
-        for each in (self.udp, self.tcp, *self.ways):
+        for each in (self.udp, self.tcp):
             each.close()
 
 
 class Change(NamedTuple):
-    """What a message changed: doors that came, with their sandbox; doors that are to be closed; sandboxes with new ways; the notes."""
+    """What a message changed: doors that came, with their sandbox; doors that are to be closed; the notes."""
 
     opened: dict[str, Doors]
     gone: list[Doors]
-    ways: list[str]
     notes: list[Note]
 
 
@@ -56,14 +51,12 @@ class Holdings:
         self.token = ""
         self._notes: list[Note] = []
         self._opened: dict[str, Doors] = {}
-        self._ways: dict[str, tuple[socket.socket, ...]] = {}
 
     def take(self, message: dict[str, Any], descriptors: Sequence[int]) -> Change | None:
         """Take in what is told.
 
-        Its fields: ``notes``, see `Book.take`; ``doors``, a sandbox, its place and a count of sockets for each that came; ``ways``, a
-        sandbox and a count where there are other spare sockets behind the same doors; ``whole``: it is everything, and what is not named
-        is gone; ``more``: it goes on; ``token``: what to call the state after it.
+        Its fields: ``notes``, see `Book.take`; ``doors``, a sandbox, its place and a count of sockets for each that came; ``whole``: it
+        is everything, and what is not named is gone; ``more``: it goes on; ``token``: what to call the state after it.
 
         Returns:
             What changed; ``None`` while more is to come.
@@ -71,10 +64,8 @@ class Holdings:
         self._notes += message.get("notes", ())
         left = list(descriptors)
         for box_id, place, count in message.get("doors", ()):
-            udp, tcp, *ways = _sockets(left, count)
-            self._opened[box_id] = Doors(place, udp, tcp, tuple(ways))
-        for box_id, count in message.get("ways", ()):
-            self._ways[box_id] = _sockets(left, count)
+            udp, tcp = _sockets(left, count)
+            self._opened[box_id] = Doors(place, udp, tcp)
         if message.get("more"):
             return None
         return self._apply(message)
@@ -82,19 +73,13 @@ class Holdings:
     def _apply(self, message: dict[str, Any]) -> Change:
         notes, self._notes = self._notes, []
         opened, self._opened = self._opened, {}
-        ways, self._ways = self._ways, {}
         if message.get("whole"):
             self.book = Book()
         self.book.take(notes)
         self.token = message["token"]
         gone = [self.doors.pop(each) for each in list(self.doors) if each in opened or each not in self.book.boxes]
         self.doors.update(opened)
-        for box_id in ways.keys() & self.doors.keys():
-            doors = self.doors[box_id]
-            self.doors[box_id] = doors._replace(ways=ways[box_id])
-            for each in doors.ways:
-                each.close()
-        return Change(opened, gone, list(ways), notes)
+        return Change(opened, gone, notes)
 
     def lost(self) -> list[str]:
         """Return the sandboxes whose namespaces have lost their names to nobody or to another: somebody removed them."""
@@ -112,9 +97,7 @@ class Holdings:
         """Drop what came of a message whose rest will not come."""
         for doors in self._opened.values():
             doors.close()
-        for each in (sock for ways in self._ways.values() for sock in ways):
-            each.close()
-        self._notes, self._opened, self._ways = [], {}, {}
+        self._notes, self._opened = [], {}
 
 
 def _place(path: str) -> int:

@@ -65,6 +65,7 @@ class Process:
                 time.sleep(_BREATH)
 
     def _start(self, held: Holdings) -> Partner:
+        held.forget_halves()
         mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         keeper = os.getpid()
         pid = os.fork()

@@ -15,10 +15,10 @@ import json
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import cycle
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import holdings, wire
 from .answers import Answers
@@ -61,6 +61,14 @@ class View:
         self.orders.clear()
 
 
+class Part(NamedTuple):
+    """A part of what a controller says: the message, its descriptors and its bytes."""
+
+    message: dict[str, Any]
+    descriptors: list[int]
+    data: bytes
+
+
 class Open:
     """A sandbox that is served."""
 
@@ -83,6 +91,7 @@ class Service:
     def __init__(self, held: Holdings, listener: socket.socket, keeper: Partner, ttl: int) -> None:
         self.held = held
         self.lines: set[socket.socket] = set()
+        self._parts: dict[socket.socket, list[Part]] = {}
         self.running = True
         self.met = False
         self.since = time.monotonic()
@@ -313,42 +322,53 @@ class Service:
                 message, descriptors, data = holdings.receive(line)
                 if message is None:
                     break
-                answer = self._told(message, descriptors, data)
+                answer = self._told(line, message, descriptors, data)
                 if answer is not None:
                     line.send(json.dumps(answer).encode())
         except BlockingIOError:
             return
-        except (OSError, ValueError):
-            pass
+        except (OSError, ValueError, LookupError, TypeError):  # or it says what nobody understands
+            self.held.forget_halves()
         self._hang_up(line)
 
-    def _told(self, message: dict[str, Any], descriptors: list[int], data: bytes) -> dict[str, Any] | None:
+    def _told(
+        self, line: socket.socket, message: dict[str, Any], descriptors: list[int], data: bytes
+    ) -> dict[str, Any] | None:
+        """Do as a controller says. What comes in parts waits for the last: another controller may speak meanwhile."""
         if "hello" in message:
             places = {box_id: doors.place for box_id, doors in self.held.doors.items()}
             return {"token": self.held.token, "doors": places, "refused": self._forwarder.refused}
-        if not message.get("whole") and message.get("base") != self.held.token:
-            for each in descriptors:
-                socket.socket(fileno=each).close()
-            self.held.forget_halves()
-            return None if message.get("more") else {"token": self.held.token, "stale": True}
-        self._tell_keeper(data, descriptors)
-        change = self.held.take(message, descriptors)
-        if change is None:
-            self._need_keeper()
+        self._parts.setdefault(line, []).append(Part(message, descriptors, data))
+        if message.get("more"):
             return None
-        self._changed(change)
-        if change.gone:
-            self._wait_for_keeper()
-        self._need_keeper()
+        if not message.get("whole") and message.get("base") != self.held.token:
+            self._drop_parts(line)
+            return {"token": self.held.token, "stale": True}
+        self._take(self._parts.pop(line))
         return {"token": self.held.token}
+
+    def _take(self, parts: Sequence[Part]) -> None:
+        """Take in all of a change, and have the keeper do so."""
+        changes = [self.held.take(each.message, each.descriptors) for each in parts]
+        for each in parts:
+            self._tell_keeper(each.data, each.descriptors)
+        if (change := changes[-1]) is not None:
+            self._changed(change)
+            if change.gone:
+                self._wait_for_keeper()
+        self._need_keeper()
+
+    def _drop_parts(self, line: socket.socket) -> None:
+        for each in (fd for part in self._parts.pop(line, ()) for fd in part.descriptors):
+            socket.socket(fileno=each).close()
 
     def _hang_up(self, line: socket.socket) -> None:
         self._said.unregister(line)
         self.forget(line)
         self.lines.discard(line)
+        self._drop_parts(line)
         line.close()
         self._due = 0.0  # it may have been the last
-        self.held.forget_halves()
 
     # The keeper
 

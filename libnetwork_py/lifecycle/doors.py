@@ -26,10 +26,8 @@ _ROOM = 1 << 20
 _UDP, _TCP = (kind | socket.SOCK_CLOEXEC for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
 _DOORS = ((socket.AF_INET, _UDP, 0), (socket.AF_INET, _TCP, 0))
 """The sockets that are asked."""
-_WAYS = (_UDP,) * 4 + (_TCP,) * 2
-"""Sockets inside a sandbox whose own servers are asked from there."""
-MOST = len(_DOORS) + len(_WAYS)
-"""Sockets of one sandbox at most."""
+EACH = len(_DOORS)
+"""Sockets of one sandbox."""
 
 _Wanted: TypeAlias = tuple[str, Sequence[tuple[int, int, int]]]
 
@@ -77,27 +75,14 @@ class Doors:
                 self.without.pop(box_id, None)
                 yield doors
 
-    def open_ways(self, boxes: Mapping[str, Box]) -> Iterator[Opened]:
-        """Open those alone by which a sandbox's own servers are asked."""
-        opened = self._kernel.sockets_in_each([(box.where, _ways(box)) for box in boxes.values()]) if boxes else []
-        for box_id, found in zip(boxes, opened, strict=True):
-            if not isinstance(found, LibnetworkError):
-                yield Opened(box_id, 0, found)
-
 
 def _wanted(box: Box) -> _Wanted:
-    return box.where, (*_DOORS, *(_ways(box) if is_asked_inside(box) else ()))
-
-
-def _ways(box: Box) -> list[tuple[int, int, int]]:
-    """Spare sockets inside, of a family by which every server of the sandbox can be asked."""
-    family = socket.AF_INET6 if any(":" in address for address, _ in box.servers) else socket.AF_INET
-    return [(family, kind, 0) for kind in _WAYS]
+    return box.where, _DOORS
 
 
 def _let_in(doors: Opened) -> None:
     """Bind new sockets to where they are asked, or close them."""
-    udp, tcp = doors.sockets[: len(_DOORS)]
+    udp, tcp = doors.sockets
     try:
         for option in (socket.SO_RCVBUF, 33):  # 33: SO_RCVBUFFORCE, beyond the limit for those who may
             with suppress(OSError):
@@ -117,8 +102,3 @@ def place(path: str) -> int:
         return os.stat(path).st_ino  # noqa: PTH116 (before every join)
     except OSError:
         return 0
-
-
-def is_asked_inside(box: Box) -> bool:
-    """Whether a sandbox has servers that are asked from inside it."""
-    return any(not from_host for _, from_host in box.servers)

@@ -33,7 +33,7 @@ from ..errors import LibnetworkError, Unavailable
 from ..kernel.api import Companion, Kernel, Line
 from ..store.api import Write
 from ..types import IPAddress, parse_address
-from .doors import MOST, Doors, Opened, is_asked_inside, place
+from .doors import EACH, Doors, Opened, place
 from .files import Files
 from .journal import Touched
 from .naming import Naming
@@ -74,42 +74,29 @@ _Message: TypeAlias = tuple[dict[str, Any], list[socket.socket]]
 
 @define
 class _Told:
-    """What the service is told at once, with the sandboxes that it gets doors or ways of; ``whole``: it is everything."""
+    """What the service is told at once, with the sandboxes that it gets doors of; ``whole``: it is everything."""
 
     notes: Sequence[Note]
     token: str
     doors: Sequence[str] = ()
-    ways: Sequence[str] = ()
     base: str = ""
     whole: bool = False
 
-    def messages(self, open_doors: _Opener, open_ways: _Opener) -> Generator[_Message, None, None]:
+    def messages(self, open_doors: _Opener) -> Generator[_Message, None, None]:
         """Cut it into messages, with their sockets: those of one message are open at a time, as a program may have few open files."""
         head = {"whole": True} if self.whole else {"base": self.base}
-        each_time = DESCRIPTORS_MAX // MOST // 2
-        parts = range(max(-(-len(each) // size) for each, size in self._sizes(each_time)) or 1)
+        each_time = DESCRIPTORS_MAX // EACH
+        parts = range(max(-(-len(self.notes) // _CHUNK), -(-len(self.doors) // each_time), 1))
         for number in parts:
-            notes, with_doors, with_ways = (
-                list(each[number * size : (number + 1) * size]) for each, size in self._sizes(each_time)
-            )
-            doors, ways = list(open_doors(with_doors)), list(open_ways(with_ways))
+            notes = list(self.notes[number * _CHUNK : (number + 1) * _CHUNK])
+            doors = list(open_doors(self.doors[number * each_time : (number + 1) * each_time]))
             more = {"more": True} if number < parts[-1] else {}
-            told = {
-                "notes": notes,
-                "doors": [[each.box_id, each.place, len(each.sockets)] for each in doors],
-                "ways": [[each.box_id, len(each.sockets)] for each in ways],
-            }
+            told = {"notes": notes, "doors": [[each.box_id, each.place, len(each.sockets)] for each in doors]}
             try:
-                yield (
-                    {**head, **more, **told, "token": self.token},
-                    [sock for each in (*doors, *ways) for sock in each.sockets],
-                )
+                yield {**head, **more, **told, "token": self.token}, [sock for each in doors for sock in each.sockets]
             finally:
-                for each in (*doors, *ways):
+                for each in doors:
                     each.close()
-
-    def _sizes(self, doors: int) -> tuple[tuple[Sequence[Any], int], ...]:
-        return (self.notes, _CHUNK), (self.doors, doors), (self.ways, doors)
 
 
 class Names:
@@ -211,7 +198,7 @@ class Names:
         if draft.gone and self._serving:
             self._withdrawn = True
             self.book.take(draft.gone)
-            self._tell(draft.gone, (), (), draft.token if not draft.come else f"{draft.token}-")
+            self._tell(draft.gone, (), draft.token if not draft.come else f"{draft.token}-")
 
     def begin(self, draft: Draft) -> None:
         """Begin to open sockets in a sandbox that comes, while the kernel is busy with it."""
@@ -268,12 +255,7 @@ class Names:
         if draft.come and self._companion is not None and (self.book.boxes or self._started):
             self._started = True
             boxes = {note[1]: self.book.boxes[note[1]] for note in draft.come if note[0] == "box"}
-            ways = [
-                each
-                for each, box in boxes.items()
-                if each in before and is_asked_inside(box) > is_asked_inside(before[each])
-            ]
-            self._tell(draft.come, [each for each in boxes if each not in before], ways, draft.token)
+            self._tell(draft.come, [each for each in boxes if each not in before], draft.token)
 
     @property
     def _serving(self) -> bool:
@@ -348,7 +330,7 @@ class Names:
         before, self._starts = self._starts, self._companion.starts
         return self._starts != before
 
-    def _tell(self, notes: Sequence[Note], doors: Sequence[str], ways: Sequence[str], token: str) -> None:
+    def _tell(self, notes: Sequence[Note], doors: Sequence[str], token: str) -> None:
         """Tell the process what changed; everything, if that is not what it needs to hear."""
         assert self._companion is not None
         try:
@@ -358,7 +340,7 @@ class Names:
             if self._companion.starts != self._starts or self._has_refused(line):
                 self._renew(line, token)
                 return
-            told = _Told(notes, token, doors, ways, base=self._told)
+            told = _Told(notes, token, doors, base=self._told)
             if self._send(line, told, wait=not self._sure).get("stale"):
                 self._renew(line, token)
             self._sure, self.warning = True, ""
@@ -375,7 +357,7 @@ class Names:
 
     def _send(self, line: Line, told: _Told, *, wait: bool = True) -> dict[str, Any]:
         """Send a change in as many messages as it takes, and return the answer to the last."""
-        with closing(told.messages(self._open, self._open_ways)) as messages:
+        with closing(told.messages(self._open)) as messages:
             for message, sockets in messages:
                 line.say(json.dumps(message).encode(), [each.fileno() for each in sockets])
         if not wait or self._is_busy(line):
@@ -417,9 +399,6 @@ class Names:
         wanted = list(box_ids)
         yield from self._doors.open({each: self.book.boxes[each] for each in wanted if each not in self._opened})
         yield from [self._opened.pop(each) for each in wanted if each in self._opened]
-
-    def _open_ways(self, box_ids: Iterable[str]) -> Iterator[Opened]:
-        return self._doors.open_ways({box_id: self.book.boxes[box_id] for box_id in box_ids})
 
     def _ask(self, line: Line) -> dict[str, Any]:
         """Return what the process has."""
