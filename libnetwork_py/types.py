@@ -43,8 +43,9 @@ def check_name(kind: str, name: str) -> str:
         InvalidParameter: ``name`` is empty or has another character.
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):  # type: ignore[redundant-expr] # not every caller is checked
+        what = kind if kind.endswith("name") else f"{kind} name"
         raise InvalidParameter(
-            f"invalid {kind} name {name!r}: use 1 to 128 letters, digits, '_', '.' and '-', beginning with a letter or digit",
+            f"invalid {what} {name!r}: use 1 to 128 letters, digits, '_', '.' and '-', beginning with a letter or digit",
             code="invalid_name",
             kind=kind,
             name=name,
@@ -75,13 +76,15 @@ def check_dns_names(kind: str, names: Iterable[str] | str) -> tuple[str, ...]:
         InvalidParameter: one may not be, or two differ in nothing, or in case alone.
     """
     checked = tuple(check_dns_name(kind, each) for each in as_tuple(names))
-    twice = [each for number, each in enumerate(checked) if each.lower() in {some.lower() for some in checked[:number]}]
-    if twice:
-        raise InvalidParameter(
-            f"{kind} {twice[0]!r} is given twice (names have no case): give each once",
-            code="duplicate_name",
-            name=twice[0],
-        )
+    met: set[str] = set()
+    for each in checked:
+        if each.lower() in met:
+            raise InvalidParameter(
+                f"{kind} {each!r} is given twice (names have no case): give each once",
+                code="duplicate_name",
+                name=each,
+            )
+        met.add(each.lower())
     return checked
 
 

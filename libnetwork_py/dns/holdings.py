@@ -50,18 +50,24 @@ class Holdings:
         self.doors: dict[str, Doors] = {}
         self.token = ""
         self._notes: list[Note] = []
+        self._text = ""
         self._opened: dict[str, Doors] = {}
 
     def take(self, message: dict[str, Any], descriptors: Sequence[int]) -> Change | None:
         """Take in what is told.
 
-        Its fields: ``notes``, see `Book.take`; ``doors``, a sandbox, its place and a count of sockets for each that came; ``whole``: it
-        is everything, and what is not named is gone; ``more``: it goes on; ``token``: what to call the state after it.
+        Its fields: ``notes``, see `Book.take`; ``text``, a piece of a long one, and ``ends`` with its last piece; ``doors``, a sandbox,
+        its place and a count of sockets for each that came; ``whole``: it is everything, and what is not named is gone; ``more``: it goes
+        on; ``token``: what to call the state after it.
 
         Returns:
             What changed; ``None`` while more is to come.
         """
         self._notes += message.get("notes", ())
+        self._text += message.get("text", "")
+        if message.get("ends"):
+            text, self._text = self._text, ""
+            self._notes.append(json.loads(text))
         left = list(descriptors)
         for box_id, place, count in message.get("doors", ()):
             udp, tcp = _sockets(left, count)
@@ -97,7 +103,7 @@ class Holdings:
         """Drop what came of a message whose rest will not come."""
         for doors in self._opened.values():
             doors.close()
-        self._notes, self._opened = [], {}
+        self._notes, self._text, self._opened = [], "", {}
 
 
 def _place(path: str) -> int:

@@ -17,7 +17,6 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import cycle
 from typing import Any, NamedTuple
 
 from . import holdings, wire
@@ -26,6 +25,7 @@ from .book import Box
 from .forward import Behind, Forwarder
 from .holdings import Change, Doors, Holdings
 from .partner import Partner
+from .ready import Ready, View
 from .streams import Stream, Streams
 from .wire import Query
 
@@ -35,30 +35,10 @@ LOOK = 1.0
 """Seconds between two looks: whether anybody still needs the service, whether its namespaces are still there and its keeper well."""
 SOON = 0.02
 """Seconds after which at the latest what came is counted in."""
-READY_MAX = 64 << 20
-"""Bytes of answers that are kept ready, for all sandboxes together (about 300 of an ordinary one)."""
+PLACES = 500
+"""Sandboxes in one message to a controller: some 80 bytes each."""
 _WELL, _CLOSED = b'{"echo": "well"}', b'{"echo": "closed"}'
 """Said to the keeper, who says it back: that it is there, and that it has done all that it was told before."""
-_ENTRY = 200
-"""Bytes that keeping an answer costs beside itself."""
-_QUESTION_MAX = 300
-"""Bytes of the longest question whose answer is kept ready: a name, and EDNS without options; more is padding."""
-
-
-class View:
-    """Answers that are ready for all sandboxes that see the same names, by the bytes of the question behind its number."""
-
-    __slots__ = ("networks", "orders", "ready")
-
-    def __init__(self, networks: frozenset[str]) -> None:
-        self.networks = networks
-        self.ready: dict[bytes, bytes] = {}
-        self.orders: dict[bytes, cycle[bytes]] = {}
-
-    def clear(self) -> None:
-        """Forget all of them."""
-        self.ready.clear()
-        self.orders.clear()
 
 
 class Part(NamedTuple):
@@ -104,9 +84,8 @@ class Service:
         self._answers = Answers(held.book, ttl)
         self._streams = Streams(self, self._ask_by_stream)
         self._forwarder = Forwarder(self)
-        self._views: dict[object, View] = {}
+        self._ready = Ready()
         self._open: dict[str, Open] = {}
-        self._kept_ready = 0
         self.on_keeper_lost: Callable[[], Partner] | None = None
         self.on_look: Callable[[], bool] = lambda: True
         self._due = self._looked = self._paused = time.monotonic()
@@ -234,23 +213,10 @@ class Service:
             self._forward(opened, reply.query, packet, answer, stream=stream)
             return True
         if reply.ready and not stream:
-            self._keep(view, question, reply.messages)
+            self._ready.keep(view, question, reply.messages)
         if reply.messages:
             answer(reply.messages[0])
         return bool(reply.messages)
-
-    def _keep(self, view: View, question: bytes, messages: tuple[bytes, ...]) -> None:
-        if len(question) > _QUESTION_MAX:
-            return
-        if self._kept_ready >= READY_MAX:
-            self._kept_ready = 0
-            for each in self._views.values():
-                each.clear()
-        self._kept_ready += len(question) + sum(_ENTRY + len(each) for each in messages)
-        if len(messages) == 1:
-            view.ready[question] = messages[0][2:]
-        else:
-            view.orders[question] = cycle([each[2:] for each in messages])
 
     def _ask_by_stream(self, stream: Stream, packet: bytes) -> bool:
         self._heed()
@@ -271,10 +237,7 @@ class Service:
     # Names
 
     def _view(self, box: Box) -> View:
-        if len(self._views) > 2 * len(self._open) + 16:
-            used = {id(each.view) for each in self._open.values()}
-            self._views = {key: view for key, view in self._views.items() if id(view) in used}
-        return self._views.setdefault(box.view, View(frozenset(box.networks)))
+        return self._ready.view(box, len(self._open), (each.view for each in self._open.values()))
 
     def _changed(self, change: Change) -> None:
         """Serve who came, leave who went, and forget the answers that other names now make wrong."""
@@ -282,9 +245,7 @@ class Service:
             self._leave(doors)
         self._answers.book = self.held.book
         networks = {note[1] for note in change.notes if note[0] in {"net", "no-net", "end", "no-end"}}
-        for view in self._views.values():
-            if view.networks & networks:
-                view.clear()
+        self._ready.clear(networks)
         for box_id in [note[1] for note in change.notes if note[0] == "box"]:
             opened, box = self._open.get(box_id), self.held.book.boxes.get(box_id)
             if opened is not None and box is not None:
@@ -336,8 +297,7 @@ class Service:
     ) -> dict[str, Any] | None:
         """Do as a controller says. What comes in parts waits for the last: another controller may speak meanwhile."""
         if "hello" in message:
-            places = {box_id: doors.place for box_id, doors in self.held.doors.items()}
-            return {"token": self.held.token, "doors": places, "refused": self._forwarder.refused}
+            return self._tell_what_is_held(line)
         self._parts.setdefault(line, []).append(Part(message, descriptors, data))
         if message.get("more"):
             return None
@@ -346,6 +306,16 @@ class Service:
             return {"token": self.held.token, "stale": True}
         self._take(self._parts.pop(line))
         return {"token": self.held.token}
+
+    def _tell_what_is_held(self, line: socket.socket) -> dict[str, Any]:
+        """Say what this process has, in as many messages as it takes, and return the last."""
+        places = [(box_id, doors.place) for box_id, doors in self.held.doors.items()]
+        while len(places) > PLACES:
+            some, places = places[:PLACES], places[PLACES:]
+            line.settimeout(1)
+            line.send(json.dumps({"doors": dict(some), "more": True}).encode())
+            line.setblocking(False)
+        return {"token": self.held.token, "doors": dict(places), "refused": self._forwarder.refused}
 
     def _take(self, parts: Sequence[Part]) -> None:
         """Take in all of a change, and have the keeper do so."""

@@ -45,8 +45,8 @@ Summons: TypeAlias = Callable[[Callable[[], object]], Companion]
 KEY = "names"
 """Key of the token."""
 PACKAGE = Path(dns.__file__).parent
-_CHUNK = 400
-"""Notes in one message: some 100 bytes each."""
+_CHUNK = 60_000
+"""Characters of notes in one message, which is less than a socket takes, with all their quotes escaped too."""
 _FEW = 8
 """Notes of a change that is so small that its sockets are opened while the kernel is busy with it."""
 
@@ -86,17 +86,38 @@ class _Told:
         """Cut it into messages, with their sockets: those of one message are open at a time, as a program may have few open files."""
         head = {"whole": True} if self.whole else {"base": self.base}
         each_time = DESCRIPTORS_MAX // EACH
-        parts = range(max(-(-len(self.notes) // _CHUNK), -(-len(self.doors) // each_time), 1))
+        with_notes = list(_cut(self.notes))
+        parts = range(max(len(with_notes), -(-len(self.doors) // each_time), 1))
         for number in parts:
-            notes = list(self.notes[number * _CHUNK : (number + 1) * _CHUNK])
             doors = list(open_doors(self.doors[number * each_time : (number + 1) * each_time]))
+            told: dict[str, Any] = {"doors": [[each.box_id, each.place, len(each.sockets)] for each in doors]}
+            for some in with_notes[number : number + 1]:
+                told.update(some)
             more = {"more": True} if number < parts[-1] else {}
-            told = {"notes": notes, "doors": [[each.box_id, each.place, len(each.sockets)] for each in doors]}
             try:
                 yield {**head, **more, **told, "token": self.token}, [sock for each in doors for sock in each.sockets]
             finally:
                 for each in doors:
                     each.close()
+
+
+def _cut(notes: Iterable[Note]) -> Iterator[dict[str, Any]]:
+    """Cut notes into what messages may hold: many small ones together, a long one in pieces of its text."""
+    together: list[Note] = []
+    size = 0
+    for note in notes:
+        text = json.dumps(note)
+        if together and size + len(text) > _CHUNK:
+            yield {"notes": together}
+            together, size = [], 0
+        if len(text) > _CHUNK:
+            for start in range(0, len(text), _CHUNK):
+                yield {"text": text[start : start + _CHUNK], "ends": start + _CHUNK >= len(text)}
+            continue
+        together.append(note)
+        size += len(text)
+    if together:
+        yield {"notes": together}
 
 
 class Names:
@@ -404,11 +425,13 @@ class Names:
         """Return what the process has."""
         line.say(b'{"hello": 1}')
         answer = self._hear(line)
+        more = answer
+        while more.get("more"):
+            more = json.loads(line.hear())
+            answer["doors"].update(more["doors"])
         if "doors" not in answer:
             raise Unavailable("the name service answered something else", code="names_protocol")
         return answer
-
-    # Sockets
 
 
 def _unpacked(packed: bytes) -> IPAddress:

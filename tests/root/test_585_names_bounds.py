@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import resource
+import select
 import socket
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -142,6 +145,18 @@ def test_a_client_that_has_said_all(client: Sandbox) -> None:
     assert [each.to_text() for each in found] == ["192.0.2.80"]
 
 
+def test_very_many_names_of_one(controller: NetworkController, front: Network, client: Sandbox) -> None:
+    """An endpoint with thousands of aliases and a sandbox with thousands of records are told in as many messages as it takes."""
+    names = [f"{number}-a-rather-long-name-of-an-endpoint" for number in range(8000)]
+    controller.sandbox("web").endpoints()[0].update(aliases=names)
+    records = {f"{number}-a-rather-long-name-of-a-record": "192.0.2.9" for number in range(8000)}
+    late = controller.create_sandbox("late", extra_hosts=records)
+    late.connect(front)
+    assert dig(client, names[-1], "A") == [str(controller.sandbox("web").endpoints()[0].addresses[0])]
+    assert dig(late, "7999-a-rather-long-name-of-a-record", "A") == ["192.0.2.9"]
+    assert not controller.info().warnings
+
+
 def test_few_open_files(controller: NetworkController, front: Network) -> None:
     """A batch whose sandboxes have more sockets than the caller may have open files gives names to all of them."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -198,25 +213,64 @@ def _resident(process: int) -> int:
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def test_slow_and_silent_streams(client: Sandbox) -> None:
-    """Hundreds of connections that say nothing, or one byte at a time, keep nobody from being answered, and are hung up on."""
-    socks = []
-    for _ in range(300):
-        sock = client.socket(socket.AF_INET, socket.SOCK_STREAM)
-        sock.settimeout(10)
-        sock.connect(("127.0.0.11", 53))
-        sock.send(b"\0")
-        socks.append(sock)
-    assert dig(client, "web", "A", "+tcp") == dig(client, "web", "A") == ["10.7.0.2"]
-    ended = [sock.recv(1) for sock in socks[:100]]
-    assert set(ended) == {b""}
-    for sock in socks:
-        sock.close()
+def test_slow_and_silent_streams(controller: NetworkController, client: Sandbox) -> None:
+    """Thousands of connections that say nothing, or one byte of a question, keep nobody from being answered, and are hung up on."""
+    process = processes(_directory(controller))[1]
+    before = _resident(process), len(list(Path(f"/proc/{process}/fd").iterdir()))
+    with ExitStack() as stack, _more_files(4000):
+        socks = client.call(lambda: [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(3200)])
+        for number, sock in enumerate(socks):
+            stack.enter_context(sock)
+            sock.settimeout(20)
+            sock.connect(("127.0.0.11", 53))
+            if number % 2:
+                sock.send(b"\0")
+            if number % 1600 == 1599:
+                assert dig(client, "web", "A", "+tcp") == dig(client, "web", "A") == ["10.7.0.2"]
+        assert len(list(Path(f"/proc/{process}/fd").iterdir())) < before[1] + 200
+        assert _resident(process) < before[0] + (4 << 20)
+        assert all(_hung_up(sock) for sock in socks)
     with client.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         sock.settimeout(10)
         sock.connect(("127.0.0.11", 53))
         sock.send(b"\xff\xff" + bytes(60000))
         assert _hung_up(sock)
+
+
+def test_a_slow_writer_and_a_slow_reader(client: Sandbox) -> None:
+    """Who sends one byte at a time, or asks and never reads, is hung up on after a few seconds, and others are answered meanwhile."""
+    question = dns.message.make_query("web", "A").to_wire()
+    whole = len(question).to_bytes(2, "big") + question
+    with (
+        client.socket(socket.AF_INET, socket.SOCK_STREAM) as writer,
+        client.socket(socket.AF_INET, socket.SOCK_STREAM) as reader,
+    ):
+        for each in (writer, reader):
+            each.connect(("127.0.0.11", 53))
+        reader.settimeout(0.2)
+        with suppress(OSError):  # no more room, or hung up on
+            while True:
+                reader.sendall(whole * 100)
+        writer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):  # noqa: PT012 (it is one sending)
+            for byte in whole[:-1]:
+                writer.send(bytes((byte,)))
+                time.sleep(0.4)
+        assert dig(client, "web", "A") == ["10.7.0.2"]
+        poll = select.poll()
+        poll.register(reader, select.POLLRDHUP)
+        wait_until(lambda: poll.poll(0), "the end of the connection of who reads nothing")
+
+
+@contextmanager
+def _more_files(count: int) -> Iterator[None]:
+    """Let this process have so many more open files meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, soft + count), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _hung_up(sock: socket.socket) -> bool:
