@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import TypeAlias
 
 from attrs import frozen
 
@@ -28,8 +27,6 @@ _DOORS = ((socket.AF_INET, _UDP, 0), (socket.AF_INET, _TCP, 0))
 """The sockets that are asked."""
 EACH = len(_DOORS)
 """Sockets of one sandbox."""
-
-_Wanted: TypeAlias = tuple[str, Sequence[tuple[int, int, int]]]
 
 
 @frozen
@@ -62,7 +59,7 @@ class Doors:
 
     def open(self, boxes: Mapping[str, Box]) -> Iterator[Opened]:
         """Open those of sandboxes, by their ids; where that fails, `without` says why."""
-        opened = self._kernel.sockets_in_each([_wanted(box) for box in boxes.values()]) if boxes else []
+        opened = self._kernel.sockets_in_each([(box.where, _DOORS) for box in boxes.values()]) if boxes else []
         for (box_id, box), found in zip(boxes.items(), opened, strict=True):
             try:
                 if isinstance(found, LibnetworkError):
@@ -74,10 +71,6 @@ class Doors:
             else:
                 self.without.pop(box_id, None)
                 yield doors
-
-
-def _wanted(box: Box) -> _Wanted:
-    return box.where, _DOORS
 
 
 def _let_in(doors: Opened) -> None:
