@@ -55,9 +55,12 @@ class Dockerd:
         tree: The Debian tree.
         work: A directory of its own.
         record: Called with each call of its API and what came of it.
+        forwarding: Whether its host forwards packets before it starts: a dockerd that has to switch that on drops everybody else's.
     """
 
-    def __init__(self, tree: Path, work: Path, record: Callable[[dict[str, Any]], object]) -> None:
+    def __init__(
+        self, tree: Path, work: Path, record: Callable[[dict[str, Any]], object], *, forwarding: bool = True
+    ) -> None:
         self._tree, self._work, self._record = tree, work, record
         self._process: subprocess.Popen[bytes] | None = None
         name = self._group = f"dockerd-{secrets.token_hex(3)}"
@@ -75,8 +78,7 @@ class Dockerd:
             f"-n {name}-out link set eth0 up",
         ):
             _run("ip", *line.split())
-        # a dockerd that has to switch forwarding on closes it for everybody else
-        _run("ip", "netns", "exec", name, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        _run("ip", "netns", "exec", name, "sysctl", "-qw", f"net.ipv4.ip_forward={int(forwarding)}")
 
     @property
     def plugins(self) -> Path:

@@ -15,6 +15,7 @@ import pytest
 from attrs import frozen
 
 from libnetwork_py import Endpoint, Network, NetworkController, Sandbox
+from tests.dockerd.lab import TREE, Dockerd, missing
 from tests.root import machine, world
 from tests.root.api_lab import GRACE, PATIENCE, asks, at, of, pings, serving
 from tests.root.machine import Outside
@@ -27,7 +28,6 @@ table inet theirs {
     chain forward { type filter hook forward priority 5; policy accept; counter; }
 }
 """
-PEERS = Path(os.environ.get("PEERS", Path(__file__).parents[3] / "shared" / "bench" / "peers"))
 
 
 @frozen
@@ -326,20 +326,17 @@ def test_beside_firewalld(site: Site, firewalld: Firewalld) -> None:
 
 
 @pytest.fixture
-def dockerd() -> Iterator[str]:
+def dockerd(tmp_path: Path) -> Iterator[str]:
     """The namespace of a real dockerd."""
-    script = PEERS / "dockerd.sh"
-    if not (script.exists() and Path("/opt/peers/sid/.done").exists()):
-        pytest.skip(f"no dockerd: {PEERS}/00-setup.sh fetches one")
-    environment = {**os.environ, "PEER_TAG": f"-t{os.getpid()}"}
-    start, stop = ([str(script), *words] for words in (("up", "noproxy"), ("down",)))
-    subprocess.run(start, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=120)
+    if missing():
+        pytest.skip(f"needs {missing()}")
+    docker = Dockerd(TREE, tmp_path, lambda _: None, forwarding=False)
     try:
-        yield str(machine.NAMESPACES / f"peer-docker{environment['PEER_TAG']}")
+        docker.start()
+        yield docker.host
     finally:
-        subprocess.run(stop, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=120)
-        for name in ("docker-data", "run"):
-            shutil.rmtree(f"/opt/peers/{name}{environment['PEER_TAG']}", ignore_errors=True)
+        docker.stop()
+        docker.remove()
 
 
 def test_beside_dockerd(dockerd: str) -> None:
@@ -352,6 +349,7 @@ def test_beside_dockerd(dockerd: str) -> None:
             site = build(controller, dockerd, outside)
             assert foreign(dockerd) == rules
             warnings = [each for each in controller.info().warnings if "drops forwarded packets" in each]
+            assert warnings
             assert all("DOCKER-USER" in each for each in warnings)
             for remedy in (remedy for each in warnings for remedy in _remedies(each)):
                 site.run(remedy)
