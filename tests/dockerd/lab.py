@@ -33,7 +33,8 @@ mount -t sysfs sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup"
-mkdir -p "$root/run/docker/plugins" "$root/run/api" "$root/var/lib/docker"
+mkdir -p "$root/run/docker/plugins" "$root/run/api" "$root/var/lib/docker" "$root/etc/docker/plugins"
+mount --bind "$work/specs" "$root/etc/docker/plugins"
 mount --bind "$work/plugins" "$root/run/docker/plugins"
 mount --bind "$work/api" "$root/run/api"
 mount --bind "$work/data" "$root/var/lib/docker"
@@ -65,7 +66,7 @@ class Dockerd:
         self._process: subprocess.Popen[bytes] | None = None
         name = self._group = f"dockerd-{secrets.token_hex(3)}"
         self.host, self.outside = f"/run/netns/{name}", f"/run/netns/{name}-out"
-        for each in ("plugins", "api", "data"):
+        for each in ("plugins", "specs", "api", "data"):
             (work / each).mkdir(mode=0o700)
         for path in (self.host, self.outside):
             _run("ip", "netns", "add", Path(path).name)
@@ -84,6 +85,11 @@ class Dockerd:
     def plugins(self) -> Path:
         """Where it looks for plug-ins' sockets."""
         return self._work / "plugins"
+
+    @property
+    def specs(self) -> Path:
+        """Where it looks for their specifications: its ``/etc/docker/plugins``."""
+        return self._work / "specs"
 
     def start(self) -> None:
         """Start it, and return when it answers."""

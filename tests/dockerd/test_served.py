@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import pytest
 
 from libnetwork_py.serving import Listen, PluginServer
 from tests.dockerd.lab import OUTSIDE, WEB, Dockerd
+from tests.plugin_process import Server, certificate
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 PORT = 18080
@@ -66,6 +69,31 @@ def test_restarts(docker: Dockerd, tmp_path: Path) -> None:
         for name in ("web", "client", "late"):
             docker("DELETE", f"/containers/{name}?force=1")
         docker("DELETE", "/networks/front")
+
+
+def test_over_tls(docker: Dockerd, tmp_path: Path) -> None:
+    """Over TCP with TLS, each side sure of the other by its certificate, a network is made and a container is on it."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl to make a certificate")
+    pem, key = certificate(docker.specs, "mine")
+    place = Path("/etc/docker/plugins")
+    files = {"CAFile": place / "mine.pem", "CertFile": place / "mine.pem", "KeyFile": place / "mine.key"}
+    spec = {
+        "Name": "lnw",
+        "Addr": "https://127.0.0.1:7443",
+        "TLSConfig": {name: str(path) for name, path in files.items()},
+    }
+    (docker.specs / "lnw.json").write_text(json.dumps(spec))
+    server = Server(tmp_path / "lnw.sock", tmp_path / "state", docker.host, tls=(pem, key))
+    server.start()
+    try:
+        docker.create("front", "default")
+        docker.run("web", "front")
+        assert docker.reaches("web", OUTSIDE)
+        docker("DELETE", "/containers/web?force=1")
+        docker("DELETE", "/networks/front")
+    finally:
+        server.stop()
 
 
 def test_an_error_reaches_dockers_user(docker: Dockerd, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from libnetwork_py.plugins.client import Plugin
 from libnetwork_py.plugins.discovery import Discovery, TlsFiles
 from libnetwork_py.serving.app import Application
 from libnetwork_py.serving.server import Listen, _Http
+from tests.plugin_process import certificate
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_tls(places: Discovery, tmp_path: Path) -> None:
     """A server on TCP is verified by the CA that the file names, wants the client's certificate, and is refused by another CA."""
     if not shutil.which("openssl"):
         pytest.skip("needs openssl to make certificates")
-    mine, other = (_certificate(tmp_path, name) for name in ("mine", "other"))
+    mine, other = (certificate(tmp_path, name) for name in ("mine", "other"))
     tls = TlsFiles(ca=mine[0], certificate=mine[0], key=mine[1])
     port = _free_port()
     http = _Http(Application({"NetworkDriver": {}}), Listen(host="127.0.0.1", port=port, tls=tls))
@@ -131,14 +131,6 @@ def test_tls(places: Discovery, tmp_path: Path) -> None:
             Plugin("nobody", places, 0.5).activate()
     finally:
         http.stop()
-
-
-def _certificate(where: Path, name: str) -> tuple[str, str]:
-    certificate, key = where / f"{name}.pem", where / f"{name}.key"
-    argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-            "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-out", str(certificate), "-keyout", str(key)]  # fmt: skip
-    subprocess.run(argv, check=True, capture_output=True)
-    return str(certificate), str(key)
 
 
 def _free_port() -> int:
