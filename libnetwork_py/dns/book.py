@@ -18,6 +18,9 @@ from . import wire
 Note: TypeAlias = list[Any]
 """A change: a verb and what it is about; see `Book.take`."""
 Packed: TypeAlias = tuple[bytes, ...]
+Ids: TypeAlias = str | dict[str, None]
+"""Of endpoints: mostly one, for which a dict would take five times the room, of thousands."""
+_NONE: Mapping[bytes, bytes] = {}
 
 
 class Endpoint(NamedTuple):
@@ -34,7 +37,7 @@ class Network:
     def __init__(self, name: str) -> None:
         self.name = name
         self.endpoints: dict[str, Endpoint] = {}
-        self.named: dict[bytes, dict[str, None]] = {}
+        self.named: dict[bytes, Ids] = {}
         self.at: dict[bytes, str] = {}
 
     def put(self, endpoint_id: str, endpoint: Endpoint) -> None:
@@ -43,16 +46,21 @@ class Network:
         self.endpoints[endpoint_id] = endpoint
         for name in map(wire.name_of, endpoint.names):
             if name is not None:
-                self.named.setdefault(name, {})[endpoint_id] = None
+                ids = self.named.setdefault(name, endpoint_id)
+                if isinstance(ids, dict):
+                    ids[endpoint_id] = None
+                elif ids != endpoint_id:
+                    self.named[name] = {ids: None, endpoint_id: None}
         self.at.update(dict.fromkeys(endpoint.addresses, endpoint_id))
 
     def drop(self, endpoint_id: str) -> None:
         """Forget an endpoint."""
         endpoint = self.endpoints.pop(endpoint_id, None)
         for name in map(wire.name_of, endpoint.names if endpoint else ()):
-            ids = self.named.get(name or b"", {})
-            ids.pop(endpoint_id, None)
-            if not ids:
+            ids = self.named.get(name or b"", "")
+            if isinstance(ids, dict):
+                ids.pop(endpoint_id, None)
+            if ids in ({}, endpoint_id):
                 self.named.pop(name or b"", None)
         for address in endpoint.addresses if endpoint else ():
             if self.at.get(address) == endpoint_id:
@@ -60,7 +68,8 @@ class Network:
 
     def called(self, name: bytes) -> list[Endpoint]:
         """Return the endpoints of a name."""
-        return [self.endpoints[each] for each in self.named.get(name, ())]
+        ids = self.named.get(name, {})
+        return [self.endpoints[each] for each in ((ids,) if isinstance(ids, str) else ids)]
 
 
 class Box(NamedTuple):
@@ -242,7 +251,7 @@ def box_of(told: Mapping[str, Any]) -> Box:
     return Box(
         tuple(told["networks"]),
         named((name, address) for name, addresses in told["records"] for address in addresses),
-        {name: other for name, other in aliases.items() if name and other},
+        {name: other for name, other in aliases.items() if name and other} or _NONE,
         tuple((address, bool(host)) for address, host in told["servers"]),
         told["ndots"],
         told["where"],

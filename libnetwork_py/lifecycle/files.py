@@ -46,7 +46,7 @@ class Files:
     def __init__(self, directory: Path, contents: Callable[[SandboxRecord], tuple[str, str]]) -> None:
         self._directory = directory
         self._contents = contents
-        self._written: dict[str, str] = {}
+        self._written: dict[str, int] = {}
 
     def texts(self, record: SandboxRecord) -> tuple[str, str]:
         """Return what ``hosts`` and ``resolv.conf`` hold, written or not."""
@@ -134,7 +134,7 @@ class Files:
 
     def _is_ours(self, fd: int, path: str, found: bytes) -> bool:
         digest = _digest(found)
-        if self._written.get(path) == digest:
+        if self._written.get(path) == _short(digest):
             return True
         try:
             return os.getxattr(fd, ATTRIBUTE) == digest.encode()
@@ -142,9 +142,10 @@ class Files:
             return False
 
     def _mark(self, fd: int, path: str, text: bytes) -> None:
-        self._written[path] = _digest(text)
+        digest = _digest(text)
+        self._written[path] = _short(digest)
         with suppress(OSError):  # not every file system has them
-            os.setxattr(fd, ATTRIBUTE, self._written[path].encode())
+            os.setxattr(fd, ATTRIBUTE, digest.encode())
 
 
 def _made(folder: str) -> bool:
@@ -156,6 +157,11 @@ def _made(folder: str) -> bool:
     except FileNotFoundError:
         os.makedirs(folder, exist_ok=True)  # noqa: PTH103
     return True
+
+
+def _short(digest: str) -> int:
+    """What is kept of a digest, of thousands: 64 bits."""
+    return int(digest[:16], 16)
 
 
 def _digest(text: bytes) -> str:
