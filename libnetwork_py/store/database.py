@@ -120,6 +120,7 @@ def _prepare(path: Path, connection: Connection, *, check: bool) -> None:
         if found != "ok":
             raise _damaged(path, str(found))
     connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA cache_size = -512")  # KiB; 2,000 by default: every record is in memory as it is
     connection.execute(
         "PRAGMA synchronous = NORMAL"
     )  # a killed process loses nothing; a power cut takes the kernel's state as well
