@@ -2,7 +2,7 @@
 
 Usage, as root, from the repository's root::
 
-    python benchmarks/compare_dockerd.py --peers ../shared/bench/peers [--variant noproxy] [--variant proxy] [--markdown]
+    python benchmarks/compare_dockerd.py --peers ../shared/bench/peers [--variant noproxy] [--variant proxy]
 
 ``--peers`` is a directory with ``dockerd.sh``, which starts dockerd in namespaces of its own and ends it; nothing of the machine's own
 network is touched. The exit status is 1 where a cell of ours is open that no variant of
