@@ -10,7 +10,7 @@ Division of labour: `api` is the contract; `linux` keeps it.
 - Namespaces: `opener` (who may enter them, open sockets and start processes there), `workers` (threads), `namespaces` (system calls).
 - Without root: `user` (such an opener), `dialogue` with the process that owns the namespaces (`keeper`), `joining` (a program becomes
   one inside: `joiner`), `visiting` (a function runs inside), `forbidden` (why there may be no user namespace).
-- `processes` (a program inside a sandbox) and `probe` (what this kernel can do).
+- `procfs` (settings of thousands of namespaces), `processes` (a program inside a sandbox) and `probe` (what this kernel can do).
 
 May import: desired, facts, nftables, types, errors.
 """

@@ -5,7 +5,7 @@ where, and in which order. Python 3.12 has ``setns`` and ``unshare``; before, an
 
 ``/proc/thread-self`` is the thread's own place: ``/proc/self`` is the main thread's.
 
-May import: transport, errors.
+May import: transport, procfs, errors.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 
 from ..errors import Forbidden, InvalidParameter, NotFound
 from . import transport
+from .procfs import settings
 from .transport import Refusal, failed, refused
 
 RUN_DIRECTORY = "/run/netns"
@@ -61,6 +62,7 @@ def _called(name: str, library: ctypes.CDLL = _libc) -> Callable[..., int]:
 _unshare: Callable[[int], object] = getattr(os, "unshare", None) or _called("unshare")
 _mount, _umount = _called("mount"), _called("umount2")
 _setns, _open, _socket = _called("setns", _brief), _called("open", _brief), _called("socket", _brief)
+_openat = _called("openat", _brief)
 
 
 def enter_new() -> None:
@@ -224,7 +226,7 @@ def open_any_namespace(path: str) -> int:
     )
 
 
-def write_sysctls(settings: Sequence[tuple[str, str]], *, lasting: bool = True) -> None:
+def write_sysctls(wanted: Sequence[tuple[str, str]], *, lasting: bool = True) -> None:
     """Write settings (path below ``/proc/sys/net``, value) of the calling thread's namespace, up to the first that fails.
 
     Not ``lasting``: the namespace has no name yet and goes with this process, so this is no action that changes the kernel for anybody.
@@ -233,11 +235,12 @@ def write_sysctls(settings: Sequence[tuple[str, str]], *, lasting: bool = True) 
         NotFound: this kernel, or this interface, has no such setting; ``index`` says which.
         InvalidParameter: the value is refused.
     """
-    for index, (name, value) in enumerate(settings):
+    for index, (name, value) in enumerate(wanted):
         if lasting:
             transport.checkpoint("sysctl")
         try:
-            fd = _open(f"/proc/sys/net/{name}".encode(), os.O_WRONLY | os.O_CLOEXEC)
+            place = settings()
+            fd = _openat(place.directory, f"sys/net/{name}".encode(), os.O_WRONLY | os.O_CLOEXEC)
             try:
                 os.write(fd, value.encode())
             finally:
@@ -248,7 +251,8 @@ def write_sysctls(settings: Sequence[tuple[str, str]], *, lasting: bool = True) 
 
 def read_sysctl(name: str) -> str | None:
     """Return a setting of the calling thread's namespace, its fields one space apart; ``None`` if there is none."""
-    return read_file(f"/proc/sys/net/{name}")
+    place = settings()
+    return read_file(f"/proc/self/fd/{place.directory}/sys/net/{name}")
 
 
 def read_file(path: str) -> str | None:
