@@ -16,9 +16,12 @@ import pytest
 
 from libnetwork_py.desired import HOST, Bridge, Namespace, Sysctl
 from libnetwork_py.errors import Conflict, InvalidParameter, NotFound
+from libnetwork_py.kernel import procfs
 from libnetwork_py.kernel.linux import LinuxKernel
+from libnetwork_py.kernel.namespaces import read_sysctl, write_sysctls
 from libnetwork_py.types import MacAddress
 from tests.root import machine
+from tests.root.firewall_lab import inside
 from tests.root.kernel_lab import kernel, making, names, path, removing
 
 MAC = MacAddress("02:42:0a:09:ff:02")
@@ -288,3 +291,23 @@ def test_closing_gives_everything_back(host: str) -> None:
             opened.call(HOST, my_namespace)
     machine.wait_until(lambda: threading.active_count() <= threads, "threads to end")
     assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
+
+
+@pytest.mark.parametrize("allowed", [True, False], ids=["instances", "no instances"])
+def test_settings_after_many(host: str, allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setting written is that of the calling thread's namespace, however many were written before, and no descriptor stays open."""
+
+    def refuse() -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(procfs, "_works", True)
+    if not allowed:
+        monkeypatch.setattr(procfs, "_mounted", refuse)
+    before, own = len([*Path("/proc/self/fd").iterdir()]), machine.sysctl("ipv4/ip_default_ttl")
+    for number in range(1, 3 * procfs.USES):
+        inside(host, lambda value=str(number): write_sysctls([("ipv4/ip_default_ttl", value)]))  # type: ignore[misc]
+        if number % procfs.USES in {0, 1}:
+            assert machine.sysctl("ipv4/ip_default_ttl", host) == str(number)
+            assert inside(host, lambda: read_sysctl("ipv4/ip_default_ttl")) == str(number)
+    assert machine.sysctl("ipv4/ip_default_ttl") == own
+    assert len([*Path("/proc/self/fd").iterdir()]) <= before + 1
