@@ -313,6 +313,8 @@ class Sandbox(Handle[SandboxRecord]):
     def rename(self, name: str) -> None:
         """Change the name; the namespace keeps its path.
 
+        A host name that is the old name changes with it, and so do the names of endpoints, but for those on networks of global scope.
+
         Raises:
             Conflict: another sandbox has the name.
         """

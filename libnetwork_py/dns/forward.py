@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import random
+import resource
 import select
 import socket
 import time
@@ -31,7 +32,7 @@ from .wire import Malformed, Query
 SERVERS, TIMEOUT = 3, 4.0
 """How many servers are asked, and for how many seconds each may be silent."""
 AT_ONCE, AT_ONCE_IN_ALL = 1024, 4096
-"""How many questions of one sandbox are out at a time, and of all; as many more wait for their turn."""
+"""How many questions of one sandbox are out at a time, and of all, where the process may have that many files; as many more wait."""
 SHARING, STRAYS = 2048, 64
 """How many clients share one question; how many wrong answers one question endures."""
 PORT = 53
@@ -139,6 +140,8 @@ class Forwarder:
         self._shares: dict[str, Share] = {}
         self._beginning = False
         self._log = Log()
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = min(AT_ONCE_IN_ALL, max(files // 4, 64))
 
     def ask(self, query: Query, packet: bytes, behind: Behind, answer: Answer, *, stream: bool) -> None:
         """Answer a question out of the cache, or ask.
@@ -164,7 +167,7 @@ class Forwarder:
         question = Question(key, query, packet, behind, stream=stream)
         question.clients.append((query, answer))
         share = self._shares.setdefault(behind.who, Share())
-        if found is not None or len(share.waiting) >= AT_ONCE or self._waiting >= AT_ONCE_IN_ALL:
+        if found is not None or len(share.waiting) >= AT_ONCE or self._waiting >= self._most:
             self._refuse(question)
             return
         share.waiting.append(question)
@@ -205,8 +208,8 @@ class Forwarder:
             return
         self._beginning = True
         try:
-            while len(self._out) < AT_ONCE_IN_ALL and (ready := list(self._ready())):
-                for share in ready[: AT_ONCE_IN_ALL - len(self._out)]:
+            while len(self._out) < self._most and (ready := list(self._ready())):
+                for share in ready[: self._most - len(self._out)]:
                     self._send_first(share)
         finally:
             self._beginning = False

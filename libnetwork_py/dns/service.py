@@ -230,7 +230,7 @@ class Service:
     ) -> None:
         box = opened.box
         self._hurry()
-        scope = "" if all(from_host for _, from_host in box.servers) else box.where
+        scope = "" if all(from_host for _, from_host in box.servers) else opened.box_id
         behind = Behind(opened.box_id, box.servers, scope, opened.doors.udp, box.where)
         self._forwarder.ask(query, packet, behind, answer, stream=stream)
 

@@ -161,7 +161,7 @@ class Names:
     def warnings(self) -> list[str]:
         """What is wrong now: with the service, and with single sandboxes."""
         without = [why for box_id, why in self._doors.without.copy().items() if box_id in self.book.boxes]
-        return [self.warning, *without] if self.warning else without
+        return [each for each in (self.warning, self._naming.warning, *without) if each]
 
     def refusals(self) -> list[str]:
         """Ask the service which sandboxes' questions it had to refuse."""

@@ -64,6 +64,7 @@ class Naming:
         self._path = resolv_conf
         self.reach = reach
         self._read: tuple[tuple[int, int], ResolvConf] | None = None
+        self.warning = ""
         self._confs: dict[tuple[_Seen, _Overrides], tuple[ResolvConf, ResolvConf, str]] = {}
 
     def serves(self, sandbox: SandboxRecord | None) -> bool:
@@ -143,8 +144,14 @@ class Naming:
                 mark = status.st_ino, status.st_mtime_ns
                 if self._read is None or self._read[0] != mark:
                     self._read = mark, resolvconf.parse(path.read_text(encoding="utf-8", errors="replace"), str(path))
-            except OSError:
+            except FileNotFoundError:
                 continue
+            except OSError as error:
+                self.warning = (
+                    f"cannot read {path}: {error.strerror}: names that are not ours are asked of nobody but given `dns`"
+                )
+                continue
+            self.warning = ""
             if self._read[1].nameservers != (STUB,) or path == _STUB_BEHIND or not _STUB_BEHIND.exists():
                 return self._read[1]
         return self._read[1] if self._read else ResolvConf(str(self._path))
@@ -232,6 +239,8 @@ def _names(endpoint: EndpointRecord, sandbox: SandboxRecord | None) -> Iterator[
     yield from (endpoint.name, *endpoint.aliases, (endpoint.sandbox_id or "")[:12])
     if sandbox is not None and sandbox.hostname:
         yield sandbox.hostname
+        if sandbox.domainname:
+            yield f"{sandbox.hostname}.{sandbox.domainname}"
 
 
 def _ports(endpoint: EndpointRecord) -> Iterator[tuple[int, str, tuple[str, ...]]]:

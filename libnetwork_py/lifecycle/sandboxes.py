@@ -284,7 +284,18 @@ class Sandboxes:
             other = self._engine.state.sandbox_named(name)
             if other and other.id != sandbox_id:
                 raise Conflict(f"sandbox with name {name} already exists", code="name_taken", name=name)
-            work.put(evolve(record, name=name))
+            hostname = name if record.hostname == record.name else record.hostname
+            work.put(evolve(record, name=name, hostname=hostname))
+            for endpoint in self._engine.state.in_sandbox(sandbox_id):
+                if endpoint.name == record.name and self._may_be_called(endpoint, name):
+                    work.put(evolve(endpoint, name=name))
+
+    def _may_be_called(self, endpoint: EndpointRecord, name: str) -> bool:
+        """Whether an endpoint may follow its sandbox's new name: not where the name is taken, nor where other hosts know the old one."""
+        state = self._engine.state
+        return state.networks[endpoint.network_id].scope == "local" and not state.endpoint_named(
+            endpoint.network_id, name
+        )
 
     def refresh(self, sandbox_id: str, options: Mapping[str, Any]) -> None:
         """Change what may change of the options it was created with."""

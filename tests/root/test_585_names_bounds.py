@@ -17,8 +17,9 @@ import pytest
 
 from libnetwork_py import Network, NetworkController, Sandbox
 from libnetwork_py.firewall import resolver
+from tests.root import machine
 from tests.root.machine import wait_until
-from tests.root.names_lab import Upstream, dig, processes, upstream
+from tests.root.names_lab import Upstream, dig, processes, status, upstream
 
 
 @pytest.fixture
@@ -186,6 +187,38 @@ def test_a_taken_port_is_told(controller: NetworkController, front: Network, cli
     controller.reconcile()
     assert not [each for each in controller.info().warnings if "name service" in each]
     assert dig(late, "web", "A") == dig(client, "web", "A")
+
+
+def test_a_file_of_the_host_that_cannot_be_read(host: str) -> None:
+    """A host's `resolv.conf` that cannot be read is a warning; names of sandboxes are answered, and others are SERVFAIL."""
+    folder = Path("/etc/netns", Path(host).name)
+    (folder / "resolv.conf").mkdir(parents=True)
+    try:
+        with NetworkController.temporary(host=host) as controller:
+            box = controller.create_sandbox("box")
+            box.connect(controller.create_network("back"))
+            (warning,) = controller.info().warnings
+            assert f"{folder}/resolv.conf" in warning
+            assert (status(box, "box", "A"), status(box, "one.example", "A")) == ("NOERROR", "SERVFAIL")
+    finally:
+        (folder / "resolv.conf").rmdir()
+        folder.rmdir()
+
+
+def test_servers_that_are_not_reached(controller: NetworkController) -> None:
+    """A question whose servers there is no way to is answered SERVFAIL at once, not after their time."""
+    box = controller.create_sandbox("box", dns=["192.0.2.1", "2001:db8::1", "127.0.0.77"])
+    box.connect(controller.create_network("back", internal=True))
+    assert status(box, "one.example", "A", "+time=2") == "SERVFAIL"
+
+
+def test_search_domains(controller: NetworkController, front: Network) -> None:
+    """A short name is completed by a search domain where nobody has it as it is."""
+    box = controller.create_sandbox("box", dns=["127.0.0.5"], dns_search=["example"])
+    box.connect(front)
+    with upstream(box.call, "127.0.0.5"):
+        found = machine.run("ip", "netns", "exec", Path(box.key).name, "getent", "ahostsv4", "short").stdout
+    assert found.split()[0] == "192.0.2.80"
 
 
 # Hostile clients

@@ -46,8 +46,29 @@ def test_names_follow_the_records(controller: NetworkController, front: Network,
     endpoint.update(aliases=["store"])
     web.rename("site")
     assert (client.resolve("shop"), client.resolve("store"), client.resolve("site")) == ([], expected, expected)
+    assert (client.resolve("web"), client.resolve("10.7.0.3"), endpoint.name) == ([], ["first.front"], "site")
     endpoint.leave()
     assert client.resolve("store") == []
+
+
+def test_a_renamed_sandbox_leaves_its_name_to_another(
+    controller: NetworkController, front: Network, client: Sandbox
+) -> None:
+    """The host name and the endpoint's name that came from the old name follow the new one; one of its own stays."""
+    one = controller.create_sandbox("one", domainname="corp.example")
+    one.connect(front)
+    assert client.resolve("one.corp.example") == client.resolve("one") == [ip_address("10.7.0.3")]
+    one.rename("former")
+    two = controller.create_sandbox("one")
+    two.connect(front)
+    assert client.resolve("one") == [ip_address("10.7.0.4")]
+    assert client.resolve("former") == client.resolve("former.corp.example") == [ip_address("10.7.0.3")]
+    assert "10.7.0.3\tformer.corp.example former\n" in one.hosts
+    own = controller.create_sandbox("three", hostname="host3")
+    own.connect(front, name="endpoint3")
+    own.rename("four")
+    assert client.resolve("three") == []
+    assert client.resolve("four") == client.resolve("host3") == client.resolve("endpoint3") == [ip_address("10.7.0.5")]
 
 
 def test_what_fails_changes_no_name(
