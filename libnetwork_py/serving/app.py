@@ -20,6 +20,8 @@ Call: TypeAlias = Callable[[Body], Mapping[str, Any]]
 Message: TypeAlias = Mapping[str, Any]
 MAX_REQUEST = 1 << 20
 """Bytes of a request's body."""
+REQUEST_SECONDS = 5.0
+"""How long a request's body may take to come: who sends half of one must not keep the server from ending."""
 TEXT_MAX = 4000
 """Characters of an error, which may repeat what was asked."""
 
@@ -45,17 +47,27 @@ class Application:
         """Serve one request, as ASGI asks for it."""
         if scope["type"] != "http":
             return
-        raw = await _read(receive)
-        if scope["method"] != "POST":
-            status, document = 405, _error("the plug-in protocol is POST alone")
-        elif raw is None:
-            status, document = 413, _error(f"the request has more than {MAX_REQUEST} bytes")
-        else:
-            status, document = await asyncio.to_thread(self.answer, scope["path"].lstrip("/"), raw)
+        try:
+            status, document = await self._served(scope, receive)
+        except ConnectionError:  # nobody is there to answer
+            return
         body = json.dumps(document).encode()
         headers = [(b"content-type", CONTENT_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    async def _served(
+        self, scope: Mapping[str, Any], receive: Callable[[], Awaitable[Message]]
+    ) -> tuple[int, Mapping[str, Any]]:
+        if scope["method"] != "POST":
+            return 405, {"Err": "the plug-in protocol is POST alone"}
+        try:
+            raw = await asyncio.wait_for(_read(receive), REQUEST_SECONDS)
+        except TimeoutError:
+            return 408, {"Err": f"the request is not whole after {REQUEST_SECONDS:g} s"}
+        if raw is None:
+            return 413, {"Err": f"the request has more than {MAX_REQUEST} bytes"}
+        return await asyncio.to_thread(self.answer, scope["path"].lstrip("/"), raw)
 
     def answer(self, path: str, raw: bytes) -> tuple[int, Mapping[str, Any]]:
         """Return status and document for a call. An error is a document too, with status 200, as the protocol has it."""
@@ -84,14 +96,12 @@ class Application:
             return 200, {key: f"{type(error).__name__}: {error}"[:TEXT_MAX]}
 
 
-def _error(text: str) -> Mapping[str, Any]:
-    return {"Err": text}
-
-
 async def _read(receive: Callable[[], Awaitable[Message]]) -> bytes | None:
     raw, more = b"", True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionError("the caller is gone")
         raw += message.get("body", b"")
         more = bool(message.get("more_body"))
         if len(raw) > MAX_REQUEST:

@@ -225,6 +225,30 @@ def test_ctrl_c_while_it_answers(tmp_path: Path) -> None:
     assert got == ["local"]
 
 
+@pytest.mark.parametrize("rest", [b"", b"{}"])
+def test_half_a_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: bytes) -> None:
+    """Half a request is given up after a while, and keeps neither others nor the server's end waiting; its call is not made."""
+    monkeypatch.setattr("libnetwork_py.serving.app.REQUEST_SECONDS", 0.2)
+    called: list[object] = []
+
+    def leave(body: object) -> Mapping[str, Any]:
+        called.append(body)
+        return {}
+
+    path = tmp_path / "x.sock"
+    http = _Http(Application({"NetworkDriver": {"Leave": leave}}), Listen(path=str(path)))
+    http.start()
+    try:
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(str(path))
+            caller.sendall(b"POST /NetworkDriver.Leave HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n" + rest)
+            assert Plugin("x", Discovery([tmp_path], []), 10).activate() == {"NetworkDriver"}
+            assert b" 408 " in caller.recv(100)
+    finally:
+        http.stop()
+    assert called == []
+
+
 def test_an_empty_request() -> None:
     """A request without a body, as Docker repeats one, is refused with what its user can do."""
     assert "ask again" in Docker()("NetworkDriver.Join")["Err"]
