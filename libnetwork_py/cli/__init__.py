@@ -9,14 +9,13 @@ May import: controller, types, errors.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from ..errors import LibnetworkError
 from .arguments import Arguments
-from .output import Output
+from .output import Output, silence
 from .parser import build
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def main(
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone; say nothing, also not while closing
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence()
         return 1
 
 

@@ -6,6 +6,7 @@ May import: errors.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -14,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from ..errors import LibnetworkError
+from ..errors import LibnetworkError, Unavailable
 
 PROGRAM = "libnetwork-py"
 SHORT = 12
@@ -69,6 +70,11 @@ def _scalar(value: object) -> str:
     return "none" if value is None or value in ([], {}) else str(value)
 
 
+def silence() -> None:
+    """Let what is still to be written to standard output go nowhere: the interpreter tries it once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Output:
     """Where one command writes."""
 
@@ -76,8 +82,18 @@ class Output:
         self.as_json = as_json
 
     def text(self, text: str) -> None:
-        """Write text for people."""
-        print(text, flush=True)  # noqa: T201 (this is the command's output)
+        """Write text for people.
+
+        Raises:
+            Unavailable: it cannot be written, for want of room for example.
+        """
+        try:
+            print(text, flush=True)  # noqa: T201 (this is the command's output)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            silence()
+            raise Unavailable(f"cannot write the result: {error.strerror}", code="output_failed") from error
 
     def json(self, value: object, *, indent: int | None = 2) -> None:
         """Write a value as JSON; ``indent`` ``None``: on one line."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
 from libnetwork_py.cli.output import Output, outline, plain, table
-from libnetwork_py.errors import Conflict
+from libnetwork_py.errors import Conflict, Unavailable
 from libnetwork_py.types import PortBinding
 
 
@@ -64,3 +68,26 @@ def test_an_error_for_people_has_its_code(capsys: pytest.CaptureFixture[str]) ->
     status = Output(as_json=False).error(Conflict("it is taken", code="name_taken", name="x"))
     shown = capsys.readouterr()
     assert (status, shown.out, shown.err) == (4, "", "libnetwork-py: it is taken [name_taken]\n")
+
+
+def test_a_result_that_cannot_be_written() -> None:
+    """Onto a full disk there is an error with its category's status and no traceback; where nobody reads any more, nothing is said."""
+    program = """
+import sys
+from libnetwork_py import NetworkController
+from libnetwork_py.cli import main
+from libnetwork_py.store.memory import MemoryStore
+from libnetwork_py.testing import FakeKernel
+sys.exit(main(["network", "ls"], opener=lambda _: NetworkController.over(MemoryStore(), FakeKernel())))
+"""
+    argv = [sys.executable, "-c", program]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        Unavailable.exit_status, "libnetwork-py: cannot write the result: No space left on device [output_failed]\n",
+    )  # fmt: skip
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(argv, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
