@@ -35,7 +35,7 @@ LOOK = 1.0
 """Seconds between two looks: whether anybody still needs the service, whether its namespaces are still there and its keeper well."""
 SOON = 0.02
 """Seconds after which at the latest what came is counted in."""
-PLACES = 500
+PLACES = 100
 """Sandboxes in one message to a controller: some 80 bytes each."""
 _WELL, _CLOSED = b'{"echo": "well"}', b'{"echo": "closed"}'
 """Said to the keeper, who says it back: that it is there, and that it has done all that it was told before."""

@@ -425,10 +425,9 @@ class Names:
         """Return what the process has."""
         line.say(b'{"hello": 1}')
         answer = self._hear(line)
-        more = answer
-        while more.get("more"):
-            more = json.loads(line.hear())
-            answer["doors"].update(more["doors"])
+        while answer.get("more"):
+            last = json.loads(line.hear())
+            answer = {**last, "doors": {**answer["doors"], **last["doors"]}}
         if "doors" not in answer:
             raise Unavailable("the name service answered something else", code="names_protocol")
         return answer

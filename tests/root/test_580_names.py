@@ -17,6 +17,7 @@ import dns.rrset
 import pytest
 
 from libnetwork_py import Network, NetworkController, Sandbox
+from libnetwork_py.dns.service import PLACES
 from tests.root import machine, world
 from tests.root.api_lab import of, serving
 from tests.root.machine import run_in, wait_until
@@ -247,6 +248,21 @@ def state(host: str, tmp_path: Path) -> Iterator[Path]:
         for network in controller.networks():
             network.delete(force=True)
     wait_until(lambda: not processes(directory), "the end of the service")
+
+
+def test_many_sandboxes_are_found_again(host: str, state: Path) -> None:
+    """A service that serves more sandboxes than one message names tells the next controller of all of them."""
+    with NetworkController(state, host=host) as first:
+        front = first.create_network("front", subnets="10.7.0.0/24")
+        with first.batch():
+            for number in range(PLACES + 5):
+                first.create_sandbox(f"box{number}").connect(front)
+        last = first.sandbox(f"box{PLACES + 4}").key
+    before = processes(state)
+    with NetworkController(state, host=host) as second:
+        assert not [each for each in second.info().warnings if "name service" in each]
+        assert dig(last, "box0", "A") == [str(second.sandbox("box0").endpoints()[0].addresses[0])]
+        assert processes(state) == before
 
 
 def test_names_go_on_without_a_controller(host: str, state: Path) -> None:
