@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo    two sandboxes, a bridge and a published port on this machine's kernel"
-	@echo "make test    build the wheel and test it; as root also on the real kernel"
+	@echo "make test    build the wheel and test it; as root also on the real kernel, as root and by an ordinary user"
 	@echo "make lint    ruff, mypy and pyright over the whole repository"
 	@echo "make format  fold the code as ruff does"
 	@echo "make docs    the documentation, in docs/_build/html"

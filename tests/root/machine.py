@@ -175,9 +175,14 @@ class Traces:
     processes: frozenset[str] = frozenset()
 
     def added(self, before: Traces) -> Mapping[str, list[str]]:
-        """Return what is here and was not ``before``, by kind; a changed setting counts with its new value."""
+        """Return what is here and was not ``before``, by kind.
+
+        A changed setting counts with its new value; one that came with a module of the kernel's does not.
+        """
         mine: dict[str, frozenset[str]] = asdict(self, recurse=False)
         theirs: dict[str, frozenset[str]] = asdict(before, recurse=False)
+        known = {each.partition(" = ")[0] for each in before.sysctls}
+        mine["sysctls"] = frozenset(each for each in self.sysctls if each.partition(" = ")[0] in known)
         new = {kind: sorted(mine[kind] - theirs[kind]) for kind in mine}
         return {kind: names for kind, names in new.items() if names}
 

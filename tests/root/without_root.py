@@ -1,6 +1,6 @@
 """Which root tests an ordinary user does not run, each with its reason.
 
-All others run a second time, by an ordinary user, where ``LIBNETWORK_PY_AS_USER=1`` is given to ``make test``.
+All others run a second time, by an ordinary user, with ``make test``; ``LIBNETWORK_PY_AS_USER=0`` leaves that out.
 
 A key is the beginning of a test's name below ``tests/root/``.
 """

@@ -19,14 +19,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 ROOT = os.geteuid() == 0
-_START = "mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns && ip link set lo up && echo ready && exec sleep infinity"
+_START = "mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns && ip link set lo up && echo ready && exec cat >/dev/null"
 _NAMED = re.compile(r"/proc/(\d+)/(root/|ns/net$)")
 
 
 def _begin() -> int:
-    """Start the process and return its number; it ends with this one."""
+    """Start the process and return its number; it ends when nobody holds the other end of its input any more, so with this one."""
     argv = ["unshare", "--user", "--map-root-user", "--mount", "--net", "--kill-child", "--fork", "sh", "-c", _START]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     atexit.register(_end, process)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n", "no user namespace for the tests"
