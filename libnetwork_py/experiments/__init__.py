@@ -12,7 +12,8 @@
     print(experiments.explain(client, server))
 
 Division of labour: `links` cuts and mends; `capturing` reads frames, `packets` understands them, `pcapng` writes them; `measuring` loads
-a path and reads ``TCP_INFO``; `explaining` walks a packet's way; `frames` hands tables to pandas, which is an extra.
+a path and reads ``TCP_INFO``; `explaining` walks a packet's way; `targets` checks what all of them are done to; `frames` hands tables to
+pandas, which is an extra.
 
 May import: the public API, condition, show's progress and tables, errors, types.
 """

@@ -1,6 +1,6 @@
 """Packet capture on an endpoint: every frame that its interface sends or receives.
 
-May import: packets, pcapng, frames, endpoint, display, show.table.
+May import: targets, packets, pcapng, frames, endpoint, display, show.table.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ..display import Displayed
 from ..endpoint import Endpoint
 from ..show.bundles import bundle
 from ..show.table import table
+from . import targets
 from .frames import frame
 from .packets import Headers, Packet, headers
 from .pcapng import pcapng
@@ -188,6 +189,6 @@ def capture(endpoint: Endpoint, *, most: int = MOST) -> Capture:
         most: Packets that are kept.
 
     Raises:
-        Conflict: it is not joined. Forbidden: no privilege.
+        InvalidParameter: it is no endpoint. Conflict: it is not joined. Forbidden: no privilege.
     """
-    return Capture(endpoint, most)
+    return Capture(targets.endpoint(endpoint), most)

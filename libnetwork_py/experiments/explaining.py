@@ -1,10 +1,11 @@
 """Where a packet goes, and where it dies.
 
-May import: lifecycle.explaining, endpoint, sandbox, types.
+May import: targets, lifecycle.explaining, endpoint, sandbox, types.
 """
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
 from typing import cast
 
 from ..endpoint import Endpoint
@@ -12,6 +13,7 @@ from ..errors import InvalidParameter
 from ..lifecycle.explaining import Explanation
 from ..sandbox import Sandbox
 from ..types import IPAddress
+from . import targets
 
 __all__ = ["Explanation", "explain"]
 
@@ -28,12 +30,14 @@ def explain(sandbox: Sandbox, target: Sandbox | Endpoint | IPAddress | str) -> E
             first.
 
     Raises:
-        InvalidParameter: the target has no address. NotFound: there is no sandbox of that name.
+        InvalidParameter: the target has no address, or is no single machine's. NotFound: there is no sandbox of that name.
     """
+    if not isinstance(target, Sandbox | Endpoint | IPv4Address | IPv6Address | str):
+        raise InvalidParameter(f"{target!r} is no address, endpoint or sandbox", code="invalid_target")
     if isinstance(target, Endpoint):
         if not target.addresses:
             raise InvalidParameter(f"endpoint {target.name!r} has no address to walk to", code="no_address")
         wanted = str(target.addresses[0])
     else:
         wanted = target.id if isinstance(target, Sandbox) else str(target)
-    return cast("Explanation", sandbox._explain(wanted))  # noqa: SLF001 (what the handle has for this module)
+    return cast("Explanation", targets.sandbox(sandbox)._explain(wanted))  # noqa: SLF001 (what the handle has for this module)

@@ -1,6 +1,6 @@
 """Cutting links and mending them: partitions, and cables pulled out.
 
-May import: endpoint, sandbox, condition, errors.
+May import: targets, endpoint, sandbox, condition, errors.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ..condition import Condition, apart_from
 from ..endpoint import Endpoint
 from ..errors import InvalidParameter
 from ..sandbox import Sandbox
+from .targets import endpoints
 
 Thing: TypeAlias = Sandbox | Endpoint
 """A sandbox stands for all its endpoints."""
@@ -30,7 +31,7 @@ def partition(*groups: Iterable[Thing]) -> None:
             ingress hook,
             or a driver gives no veth pair.
     """
-    members = [_endpoints(group) for group in groups]
+    members = [endpoints(group) for group in groups]
     flat = [endpoint for group in members for endpoint in group]
     if len(members) < 2 or not all(members):
         raise InvalidParameter(
@@ -62,13 +63,4 @@ def plug(*things: Thing) -> None:
 
 
 def _change(things: Iterable[Thing], how: Callable[[Condition], Condition]) -> None:
-    Endpoint.impose({endpoint: how(endpoint.condition) for endpoint in _endpoints(things)})
-
-
-def _endpoints(things: Iterable[Thing]) -> list[Endpoint]:
-    found: dict[Endpoint, None] = {}
-    for thing in things:
-        if not isinstance(thing, Sandbox | Endpoint):
-            raise InvalidParameter(f"{thing!r} is neither a sandbox nor an endpoint", code="invalid_target")
-        found.update(dict.fromkeys(thing.endpoints() if isinstance(thing, Sandbox) else [thing]))
-    return list(found)
+    Endpoint.impose({endpoint: how(endpoint.condition) for endpoint in endpoints(things)})

@@ -1,6 +1,6 @@
 """A path under load: throughput, round trip, retransmits, as the sender's kernel counts them (``TCP_INFO``).
 
-May import: frames, endpoint, sandbox, display, show.table, show.progress, errors.
+May import: targets, frames, endpoint, sandbox, display, show.table, show.progress, errors.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..show.bundles import bundle
 from ..show.progress import Progress
 from ..show.table import table
 from ..types import IPAddress
+from . import targets
 from .frames import frame
 
 if TYPE_CHECKING:
@@ -156,14 +157,15 @@ def measure(
         congestion: Congestion control of the sender (``reno``, ``cubic``, …); the kernel's default otherwise.
 
     Raises:
-        InvalidParameter: a number out of range, or the server has no address. Unavailable: no connection comes about.
+        InvalidParameter: a number out of range, one of the two is no sandbox, or the server has no address.
+        Unavailable: no connection comes about.
     """
     if not (0 < seconds <= 3600 and 1 <= repeats <= 1000 and 1 <= flows <= 256 and 0 < interval <= seconds):
         raise InvalidParameter(
             "measure: seconds up to 3600, repeats up to 1000, flows up to 256, and an interval within the seconds",
             code="invalid_measure",
         )
-    address, host = _address(client, server)
+    address, host = _address(targets.sandbox(client), server)
     samples: list[Sample] = []
     done: list[Repeat] = []
     with Progress(repeats, "measuring") as progress:
@@ -187,7 +189,7 @@ def _address(client: Sandbox, server: Sandbox | Endpoint) -> tuple[IPAddress, Ca
     if isinstance(server, Endpoint):
         ends, opened = [server], lambda family: server.socket(family, socket.SOCK_STREAM)
     else:
-        ends, opened = server.endpoints(), lambda family: server.socket(family, socket.SOCK_STREAM)
+        ends, opened = targets.sandbox(server).endpoints(), lambda family: server.socket(family, socket.SOCK_STREAM)
     near = {each.network_id for each in client.endpoints()}
     ends.sort(key=lambda each: each.network_id not in near)
     for endpoint in ends:

@@ -10,7 +10,7 @@ May import: lifecycle, kernel.api, facts, desired, network, endpoint, sandbox, t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
 from attrs import field, frozen
 
@@ -23,8 +23,10 @@ from ..network import NetworkRecord
 from ..sandbox import SandboxRecord
 from ..types import IPAddress, MacAddress
 from .engine import Engine
+from .state import State
 
 _HOPS = 64
+_EVERYBODY = IPv4Address("255.255.255.255")
 _NOBODY = MacAddress("02:00:00:00:00:01")
 _FORWARDING = {4: "ipv4.ip_forward", 6: "ipv6.conf.all.forwarding"}
 
@@ -100,16 +102,25 @@ def explain(engine: Engine, sandbox_id: str, target: str) -> Explanation:
 
 def _address(engine: Engine, sandbox: SandboxRecord, target: str) -> IPAddress:
     try:
-        return ip_address(target)
+        address = ip_address(target)
     except ValueError:
-        pass
-    state = engine.state
+        return _of_sandbox(engine.state, sandbox, engine.state.sandbox(target))
+    if address.is_multicast or address.is_unspecified or address == _EVERYBODY:
+        raise InvalidParameter(
+            f"{address} is not the address of one machine: give that of the one which is to be reached",
+            code="no_address",
+        )
+    return address
+
+
+def _of_sandbox(state: State, sandbox: SandboxRecord, target: SandboxRecord) -> IPAddress:
+    """Return an address of the target's, on a network of the sandbox's if there is one."""
     near = {each.network_id for each in state.in_sandbox(sandbox.id)}
-    ends = sorted(state.in_sandbox(state.sandbox(target).id), key=lambda each: each.network_id not in near)
+    ends = sorted(state.in_sandbox(target.id), key=lambda each: each.network_id not in near)
     for endpoint in ends:
         for interface in endpoint.addresses:
             return interface.ip
-    raise InvalidParameter(f"sandbox {target!r} has no address to walk to", code="no_address")
+    raise InvalidParameter(f"sandbox {target.name!r} has no address to walk to", code="no_address")
 
 
 class _Walk:

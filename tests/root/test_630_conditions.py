@@ -15,7 +15,6 @@ from libnetwork_py import Endpoint, NetworkController, NotSupported, Sandbox
 from tests.root.machine import run_in
 
 PACKETS = 3000
-_SO_RCVBUFFORCE = 33  # asm-generic/socket.h; `socket` has no name for it
 
 
 @define
@@ -28,6 +27,11 @@ class Lab:
     client: Sandbox
     link: Endpoint
     """The endpoint of ``web``."""
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the kernel has a network emulator, which then does all that it can."""
+        return self.controller.info().features["netem"]
 
     def tc(self, namespace: str) -> list[dict[str, Any]]:
         """The qdiscs of a namespace that are not the kernel's default."""
@@ -46,17 +50,24 @@ class Lab:
             receiver.socket(socket.AF_INET, socket.SOCK_DGRAM) as got,
             sender.socket(socket.AF_INET, socket.SOCK_DGRAM) as sent,
         ):
-            got.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 24)
             got.bind((str(address), 5000))
-            got.settimeout(1)
+            numbers: list[int] = []
             for number in range(PACKETS):
                 sent.sendto(number.to_bytes(4, "big"), (str(address), 5000))
-            numbers = []
-            while True:
-                try:
-                    numbers.append(int.from_bytes(got.recv(16), "big"))
-                except TimeoutError:
-                    return numbers
+                if number % 50 == 0:  # an ordinary user's buffer holds a few hundred
+                    numbers += came(got, 0)
+            return numbers + came(got, 1)
+
+
+def came(sock: socket.socket, seconds: float) -> list[int]:
+    """The numbers of the datagrams that have come, and that come within ``seconds`` of each other."""
+    sock.settimeout(seconds)
+    numbers = []
+    while True:
+        try:
+            numbers.append(int.from_bytes(sock.recv(16), "big"))
+        except (TimeoutError, BlockingIOError):
+            return numbers
 
 
 @pytest.fixture
@@ -93,13 +104,15 @@ def address(endpoint: Endpoint) -> IPv4Address:
 
 
 def test_a_rate_is_a_token_bucket_on_both_ends(lab: Lab) -> None:
-    """`tc` shows the rate, the burst and the queue that were asked for, on each end, and nothing after the shape is taken back."""
+    """`tc` shows the rate that was asked for, on each end, by the emulator where there is one, and nothing after it is taken back."""
     lab.link.shape(rate="80mbit", queue=90_000)
     for namespace in (lab.host, lab.web.key):
         (bucket,) = lab.tc(namespace)
-        assert bucket["kind"] == "tbf"
-        assert bucket["options"]["rate"] == 10_000_000  # bytes
-        assert bucket["options"]["limit" if "limit" in bucket["options"] else "lat"]
+        if lab.emulated:
+            assert (bucket["kind"], bucket["options"]["rate"]["rate"]) == ("netem", 10_000_000)  # bytes
+        else:
+            assert (bucket["kind"], bucket["options"]["rate"]) == ("tbf", 10_000_000)
+            assert bucket["options"]["limit" if "limit" in bucket["options"] else "lat"]
     assert not lab.controller.reconcile()
     lab.link.shape()
     assert lab.tc(lab.host) == lab.tc(lab.web.key) == []
@@ -127,7 +140,7 @@ def test_a_random_loss(lab: Lab) -> None:
     first, second = (lab.arrived(lab.client, lab.web, address(lab.link)) for _ in range(2))
     assert first != second
     assert PACKETS * 0.87 < len(first) < PACKETS * 0.93
-    if lab.controller.info().features["netem"]:
+    if lab.emulated:
         (emulator,) = lab.tc(lab.host)
         assert (emulator["kind"], emulator["options"]["loss-random"]["loss"]) == ("netem", pytest.approx(0.1))
     else:
@@ -148,7 +161,7 @@ def test_everything_is_lost_and_found_again(lab: Lab) -> None:
 
 def test_what_is_missing_here_is_named(lab: Lab) -> None:
     """Where the kernel has no network emulator a delay is refused by its name; where it has, a ping takes the time."""
-    if lab.controller.info().features["netem"]:
+    if lab.emulated:
         lab.link.shape(delay="40ms")
         said = lab.client.run(
             ["ping", "-c2", "-W5", str(address(lab.link))], capture_output=True, text=True, check=True
@@ -162,13 +175,14 @@ def test_what_is_missing_here_is_named(lab: Lab) -> None:
 
 
 def test_drift_is_mended(lab: Lab) -> None:
-    """A bucket removed by `tc` and a table flushed by `nft` come back."""
+    """What `tc` removed comes back, and so does a table that `nft` deleted."""
     lab.link.shape(rate="80mbit", loss="10%")
     before = lab.rules(lab.host)
     run_in(lab.web.key, ["tc", "qdisc", "del", "dev", "eth0", "root"])
-    run_in(lab.host, ["nft", "delete", "table", *before.split("{")[0].split()[1:]])
+    if not lab.emulated:
+        run_in(lab.host, ["nft", "delete", "table", *before.split("{")[0].split()[1:]])
     report = lab.controller.reconcile()
-    assert sorted(each.what.split()[0] for each in report.missing) == ["nft", "tc"]
+    assert {each.what.split()[0] for each in report.missing} == ({"tc"} if lab.emulated else {"nft", "tc"})
     assert report.repaired
     assert lab.rules(lab.host) == before
     assert len(lab.tc(lab.web.key)) == 1
@@ -182,4 +196,4 @@ def test_leaving_and_coming_back(lab: Lab) -> None:
     assert lab.rules(lab.host) == ""
     lab.link.join(lab.web)
     assert len(lab.tc(lab.host)) == len(lab.tc(lab.web.key)) == 1
-    assert lab.rules(lab.host)
+    assert bool(lab.rules(lab.host)) != lab.emulated

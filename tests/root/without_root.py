@@ -17,7 +17,6 @@ _MACHINE = "changes the machine's own network or settings, as root"
 _ENTERED = "`entered` is not to be had without root: test_230 says what is raised"
 _NETNS = "/etc/netns and /run/netns of the machine are root's; test_230 finds names and files where a user has them"
 
-_BUFFER = "needs a larger socket buffer than anybody but the machine's root may have (SO_RCVBUFFORCE)"
 _LAST_PID = "choosing a process's number takes CAP_CHECKPOINT_RESTORE over the machine's process numbers"
 
 EXCLUDED: Mapping[str, str] = {
@@ -39,8 +38,6 @@ EXCLUDED: Mapping[str, str] = {
     "test_580_names.py::test_ip_netns_exec": _NETNS,
     "test_580_names.py::test_servers_of_the_host": "the host's resolv.conf would be in /etc/netns, which is root's",
     "test_600_batch_plan.py::test_the_text_of_a_plan_can_be_run": "runs `ip netns add` as root of the machine",
-    "test_630_conditions.py::test_a_random_loss": _BUFFER,
-    "test_630_conditions.py::test_a_seeded_loss": _BUFFER,
     "test_710_temporary.py::test_after_sigkill[start]": "without root nothing is left for the next start: test_230",
     "test_820_kill_sweep.py": _SWEEP,
     "test_830_interrupts_and_faults.py": _SWEEP,

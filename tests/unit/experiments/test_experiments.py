@@ -369,3 +369,39 @@ def test_tables_of_links_belong_to_no_other_endpoint(lab: Lab) -> None:
     outers = {(word.namespace, word.name) for word in lab.kernel.state() if isinstance(word, Veth)}
     assert {(word.namespace, *word.devices) for word in tables} <= outers
     assert len(tables) == 2
+
+
+NO_TARGETS: dict[str, Callable[[Lab], object]] = {
+    "explain from a name": lambda lab: explain("a", lab.b),  # type: ignore[arg-type]
+    "explain to nothing": lambda lab: explain(lab.a, None),  # type: ignore[arg-type]
+    "partition of no lists": lambda lab: experiments.partition(lab.a, lab.b),  # type: ignore[arg-type]
+    "partition of names": lambda _: experiments.partition(["a"], ["b"]),  # type: ignore[list-item]
+    "partition of a name": lambda lab: experiments.partition("a", [lab.b]),  # type: ignore[arg-type]
+    "heal a controller": lambda lab: experiments.heal(lab.controller),  # type: ignore[arg-type]
+    "capture a sandbox": lambda lab: experiments.capture(lab.a),  # type: ignore[arg-type]
+    "measure from a name": lambda lab: experiments.measure("a", lab.b),  # type: ignore[arg-type]
+    "measure to a name": lambda lab: experiments.measure(lab.a, "b"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("what", NO_TARGETS)
+def test_what_is_no_target(what: str) -> None:
+    """Whatever is neither a sandbox nor an endpoint where one is wanted is named in an error, before anything is done."""
+    lab = Lab()
+    with pytest.raises(InvalidParameter) as caught:
+        NO_TARGETS[what](lab)
+    assert caught.value.code == "invalid_target"
+
+
+@pytest.mark.parametrize("target", ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"])
+def test_the_way_to_many_machines(target: str) -> None:
+    """The way to an address that is not one machine's is not explained."""
+    with pytest.raises(InvalidParameter, match="not the address of one machine"):
+        explain(Lab().a, target)
+
+
+def test_the_way_to_a_sandbox_without_address() -> None:
+    """A sandbox on no network is named."""
+    lab = Lab()
+    with pytest.raises(InvalidParameter, match="sandbox 'alone' has no address"):
+        explain(lab.a, lab.controller.create_sandbox("alone"))
