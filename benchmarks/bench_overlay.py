@@ -355,7 +355,7 @@ def scale(hosts: int, endpoints: int, networks: int) -> None:
         joined = time.perf_counter()
         print(f"{hosts} hosts joined and {networks} networks created in {joined - began:.1f} s")
         before = counters(fetch)
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         each = endpoints // hosts
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda number: _populate(opened[number], number, each, networks), range(hosts)))
@@ -372,6 +372,8 @@ def scale(hosts: int, endpoints: int, networks: int) -> None:
         for name in COUNTERS:
             spent = after[name] - before[name]
             print(f"  {name.removeprefix('etcd_'):45} {spent:14.0f}   {spent / endpoints:10.1f} for each endpoint")
+        used = time.process_time() - used
+        print(f"CPU of all hosts: {used:.0f} s, {used / endpoints / hosts * 1e6:.0f} µs for each endpoint and host")
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(f"memory: {memory / 1e6:.0f} MB for {hosts} hosts, {memory / hosts / 1e6:.1f} MB a host")
         _latencies(opened, networks)

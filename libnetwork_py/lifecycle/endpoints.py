@@ -20,6 +20,7 @@ from ..endpoint import TRANSITIONS, Endpoint, EndpointRecord, Verb
 from ..errors import Conflict, Forbidden, InvalidParameter, NotFound, Unavailable
 from ..facts import LinkStatistics
 from ..handle import given
+from ..kernel.api import PortFlow
 from ..network import EndpointSpec, NetworkRecord
 from ..sandbox import HANDED, Handover, Sandbox, SandboxRecord
 from ..scene import Scene
@@ -40,7 +41,7 @@ from . import conditions, routing, settings
 from .engine import Engine
 from .handing import handover
 from .interfaces import interface_name
-from .outlets import Outlets, is_outlet
+from .outlets import Outlets, is_outlet, reached
 from .portlists import check_ports, flows_of, with_ports
 from .survey import survey
 from .work import Work
@@ -291,7 +292,7 @@ class Endpoints:
             if lists.bindings:
                 got = lists.bindings[place]
                 self._release_ports([got], endpoint, work)
-                work.on_done(partial(self._engine.env.kernel.forget_flows, closed=flows_of(endpoint, got)))
+                work.on_done(partial(self._engine.env.kernel.forget_flows, closed=self._flows(endpoint, [got])))
             lists.remove(place)
 
     def _reserve(
@@ -303,9 +304,9 @@ class Endpoints:
         if not work.alone:
             work.hold("ports", ports.bulk)
         got = ports.reserve_all(bindings, families, endpoint.name)
-        opened = [flow for each in got if each.protocol == "udp" for flow in flows_of(endpoint, each)]
-        if opened:
-            work.on_done(partial(self._engine.env.kernel.forget_flows, opened=opened))
+        udp = [each for each in got if each.protocol == "udp"]
+        if udp:  # where they lead is known when the sandbox has its way out
+            work.on_done(lambda: self._engine.env.kernel.forget_flows(opened=self._flows(endpoint, udp)))
         for each in got:
             work.on_undo(partial(ports.release, each, families))
         return got
@@ -320,10 +321,17 @@ class Endpoints:
         """Forget the connections of an endpoint that leaves."""
         if endpoint.sandbox_id and endpoint.addresses:
             addresses = [each.ip for each in endpoint.addresses]
-            work.on_done(partial(self._engine.env.kernel.forget_flows, addresses))
+            target = reached(endpoint, self._engine.state, self._engine.env.drivers)
+            closed = self._flows(endpoint, endpoint.bindings) if target.id != endpoint.id else ()  # a way out may stay
+            work.on_done(partial(self._engine.env.kernel.forget_flows, addresses, closed=closed))
             if endpoint.mac:
                 last = self._last.setdefault(endpoint.network_id, {})
                 last.update(dict.fromkeys(addresses, (endpoint.id, endpoint.mac)))
+
+    def _flows(self, endpoint: EndpointRecord, bindings: Iterable[PortBinding]) -> list[PortFlow]:
+        """Return what bindings lead to now."""
+        target = reached(endpoint, self._engine.state, self._engine.env.drivers)
+        return [flow for each in bindings for flow in flows_of(target, each)]
 
     def _announce(self, endpoint: EndpointRecord, sandbox: SandboxRecord, work: Work) -> None:
         """Announce the addresses that the neighbours may remember with another MAC address; keep the flows of the rest."""

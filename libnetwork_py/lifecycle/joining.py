@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from contextlib import AbstractContextManager, nullcontext, suppress
 
 from ..config import ControllerConfig
 from ..desired import HOST
-from ..errors import Internal, LibnetworkError, NotSupported
+from ..errors import Internal, InvalidParameter, LibnetworkError, NotSupported
 from ..kernel.api import Kernel
 from ..plugins.registry import Registry
 from ..store.cluster import ClusterBackend, ClusterStore, ClusterUrl
@@ -37,7 +38,7 @@ def join(url: ClusterUrl, engine: Engine, endpoints: Endpoints, networks: Networ
             reached without root too.
 
     Raises:
-        NotFound: there is no such back end. NotSupported: its client is not installed.
+        NotFound: there is no such back end. NotSupported: its client is not installed. InvalidParameter: the URL's files are none.
     """
     env = engine.env
 
@@ -55,6 +56,7 @@ def join(url: ClusterUrl, engine: Engine, endpoints: Endpoints, networks: Networ
 
 
 def _opened(url: ClusterUrl, config: ControllerConfig) -> ClusterStore:
+    _check_files(url)
     backends = Registry(GROUP, "cluster store", ClusterBackend, config.blocked_plugins)  # type: ignore[type-abstract]
     try:
         backend = backends.get(url.scheme)
@@ -66,6 +68,26 @@ def _opened(url: ClusterUrl, config: ControllerConfig) -> ClusterStore:
             ) from error  # fmt: skip
         raise
     return backend.open(url)
+
+
+def _check_files(url: ClusterUrl) -> None:
+    """Check that the files of a URL are what they should be, before an engine's client stumbles over them.
+
+    Raises:
+        InvalidParameter: ``invalid_cluster``: one is missing, is no certificate or key, or the two do not fit.
+    """
+    for name, path in (("ca", url.ca), ("cert", url.cert)):
+        if not path:
+            continue
+        try:
+            context = ssl.create_default_context(cafile=url.ca or None)
+            if name == "cert":
+                context.load_cert_chain(url.cert, url.key or None)
+        except OSError as error:  # ssl.SSLError is one
+            raise InvalidParameter(
+                f"the cluster's {name}={path} cannot be used: {error.strerror or error}; give a PEM file, a certificate with its key",
+                code="invalid_cluster", path=path,
+            ) from error  # fmt: skip
 
 
 def _source(url: ClusterUrl, kernel: Kernel) -> IPAddress | None:

@@ -4,18 +4,23 @@ As the reference does for overlay networks: the network is called ``docker_gwbri
 that name first), its endpoints do not reach each other, and one of them is in every sandbox that needs it. It comes last in the election
 of the gateway, and publishes the ports of the sandbox's endpoints on networks without a way out.
 
-May import: lifecycle, network, endpoint, sandbox, labels.
+May import: lifecycle, drivers.api, plugins, network, endpoint, sandbox, labels, errors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .. import labels
+from ..drivers.api import NetworkDriver
 from ..endpoint import EndpointRecord
+from ..errors import LibnetworkError
 from ..network import EndpointSpec, Network, NetworkRecord, NetworkSpec
+from ..plugins.registry import Registry
 from ..sandbox import SandboxRecord
+from .state import State
 
 if TYPE_CHECKING:
     from .endpoints import Endpoints
@@ -37,6 +42,18 @@ def endpoint_name(sandbox_id: str) -> str:
 def is_outlet(endpoint: EndpointRecord) -> bool:
     """Return whether an endpoint was made to be its sandbox's way out."""
     return endpoint.priority == PRIORITY and endpoint.name == endpoint_name(endpoint.sandbox_id or "")
+
+
+def reached(endpoint: EndpointRecord, state: State, drivers: Registry[NetworkDriver]) -> EndpointRecord:
+    """Return the endpoint that has an endpoint's published ports, as things are now: its sandbox's way out, where its network has none."""
+    endpoint = state.endpoints.get(endpoint.id, endpoint)
+    joined = state.in_sandbox(endpoint.sandbox_id or "")
+    outlet = next((each for each in joined if is_outlet(each)), None)
+    if outlet is not None:
+        with suppress(LibnetworkError):  # a plug-in that has gone: what it says of itself is nowhere else
+            if drivers.get(state.networks[endpoint.network_id].driver).capability.outlet:
+                return outlet
+    return endpoint
 
 
 class Outlets:

@@ -176,10 +176,16 @@ class ZooKeeperStore:
 
     def keep_alive(self, lease: str) -> bool:
         """Return whether a session lives; its client keeps it alive by itself."""
-        self._check_open()
         client = self._leases.get(lease)
-        if client is not None and client.state == KazooState.SUSPENDED:
-            raise unreachable(self.where, "the connection broke")
+        end = time.monotonic() + self._url.timeout
+        while (
+            client is not None and client.state == KazooState.SUSPENDED
+        ):  # until another server has it, or it has ended
+            self._check_open()
+            if time.monotonic() >= end:
+                raise unreachable(self.where, "the connection broke")
+            time.sleep(0.05)
+        self._check_open()
         if client is None or self._holds(lease):
             return client is not None
         _end(self._leases.pop(lease))

@@ -209,6 +209,76 @@ def test_nothing_remains(hosts: list[NetworkController], lab: Lab) -> None:
     machine.wait_until(lambda: names(lab, 0) == set(), "the links of what was dropped to go")
 
 
+@pytest.mark.parametrize("how", ["unpublish", "leave", "delete"])
+def test_a_udp_port_leads_to_its_new_owner_at_once(hosts: list[NetworkController], lab: Lab, how: str) -> None:
+    """A client that goes on sending from one port reaches the next owner of a UDP port of overlay endpoints, and no former one."""
+    one, _ = hosts
+    net, more = (one.create_network(name, "overlay") for name in ("net", "more"))
+    old, new = one.create_sandbox("ov-old"), one.create_sandbox("ov-new")
+    old.connect(more)  # so that its way out stays
+    endpoint, heir = old.connect(net, ports="8080:80/udp"), new.connect(net)
+    with datagrams(lab, old) as first, datagrams(lab, new) as second, outer(lab, 1, "10.99.0.2") as client:
+        client.sendto(b"one", ("10.99.0.1", 8080))
+        data, back = first.recvfrom(10)
+        first.sendto(data, back)
+        assert client.recv(10) == b"one", (
+            "both sides have spoken: it is a connection, which the packet filter lets through"
+        )
+        if how == "unpublish":
+            endpoint.unpublish("8080:80/udp")
+        elif how == "leave":
+            endpoint.leave()
+        else:
+            endpoint.delete(force=True)
+        machine.wait_until(lambda: not _arrives(client, first), "the former owner to hear nothing more")
+        heir.publish("8080:80/udp")
+        machine.wait_until(lambda: _arrives(client, second), "a datagram at the new owner")
+
+
+def _arrives(client: socket.socket, server: socket.socket) -> bool:
+    client.sendto(b"two", ("10.99.0.1", 8080))
+    server.settimeout(0.3)
+    try:
+        return server.recv(10) == b"two"
+    except TimeoutError:
+        return False
+
+
+def datagrams(lab: Lab, sandbox: Sandbox) -> socket.socket:
+    """A UDP socket on port 80 of a sandbox."""
+    made = sandbox.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind(("", 80))
+    made.settimeout(PATIENCE)
+    return made
+
+
+def outer(lab: Lab, number: int, address: str) -> socket.socket:
+    """A UDP socket of a host that always sends from one port."""
+    made = lab.hosts[number].kernel.socket(lab.hosts[number].path, socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind((address, 5555))
+    made.settimeout(PATIENCE)
+    return made
+
+
+@pytest.mark.parametrize("ipv6", [False, True])
+def test_published_ports_over_ipv6(hosts: list[NetworkController], lab: Lab, ipv6: bool) -> None:
+    """A port of an overlay endpoint answers at the host's IPv6 address: by the relay, or by a gateway bridge that has IPv6."""
+    one, _ = hosts
+    if ipv6:
+        one.create_network("docker_gwbridge", ipv6=True, options={"com.docker.network.bridge.enable_icc": "false"})
+    web = one.create_sandbox("ov-web")
+    endpoint = web.connect(one.create_network("net", "overlay"), ports="8080:80")
+    with serving(web):
+        for address in ("fd99::1", "10.99.0.1"):
+            machine.wait_until(lambda address=address: fetch(lab, 1, address, 8080), f"an answer at {address}")  # type: ignore[misc]
+        outlet = next(each for each in web.endpoints() if each.name.startswith("gateway_"))
+        assert [each.version for each in outlet.addresses] == ([4, 6] if ipv6 else [4])
+        assert (web.gateway(6) is not None) == ipv6
+        endpoint.leave()
+        machine.wait_until(lambda: not fetch(lab, 1, "fd99::1", 8080), "the port to be closed")
+    assert not one.reconcile(repair=False)
+
+
 SHORT_LIVED = """
 import os, sys
 from libnetwork_py import NetworkController
@@ -233,7 +303,7 @@ def test_what_a_dead_temporary_controller_had_of_an_overlay_network(lab: Lab) ->
 
 SERVER = """
 import socket
-with socket.create_server(("0.0.0.0", 80)) as server:
+with socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True) as server:
     print("ready", flush=True)
     while True:
         with server.accept()[0] as got:
@@ -258,7 +328,8 @@ class serving:  # noqa: N801 (a context)
 
 def fetch(lab: Lab, number: int, address: str, port: int) -> bool:
     """Whether a server answers a host at an address and port."""
-    with lab.hosts[number].kernel.socket(lab.hosts[number].path, socket.AF_INET, socket.SOCK_STREAM) as client:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with lab.hosts[number].kernel.socket(lab.hosts[number].path, family, socket.SOCK_STREAM) as client:
         client.settimeout(2)
         try:
             client.connect((address, port))

@@ -5,11 +5,12 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from attrs import evolve
 
-from libnetwork_py.errors import Conflict, LibnetworkError, NotFound, NotSupported
+from libnetwork_py.errors import Conflict, InvalidParameter, LibnetworkError, NotFound, NotSupported
 from libnetwork_py.store.api import Write
 from libnetwork_py.testing import FakeKernel
 from tests.cluster_lab import Host, documents, hosts, install, until
@@ -142,21 +143,51 @@ def test_a_new_endpoint_against_a_deletion(two: tuple[Host, Host]) -> None:
         assert {key.partition("/")[0] for key in documents(first)} == {"host", "pools"}
 
 
-@pytest.mark.parametrize("contested", ["name", "subnet"])
-def test_two_hosts_create_the_same_at_once(two: tuple[Host, Host], contested: str) -> None:
-    """Of two hosts that create a network of one name, or of one subnet, at the same instant, one gets it and the other `Conflict`."""
+@pytest.mark.parametrize(
+    ("contested", "code"), [("name", "name_taken"), ("subnet", "pool_overlap"), ("vni", "vni_taken")]
+)
+def test_two_hosts_create_the_same_at_once(two: tuple[Host, Host], contested: str, code: str) -> None:
+    """Of two hosts that create a network of one name, subnet or number at the same instant, one gets it and the other `Conflict`."""
     first, second = two
     names = ("same", "same") if contested == "name" else ("left", "right")
     subnets = ["10.9.0.0/24"] if contested == "subnet" else []
+    options = {"vni": "77"} if contested == "vni" else {}
     for _ in range(5):
         lost = _together(
-            lambda: first.controller.create_network(names[0], "mesh", subnets=subnets),
-            lambda: second.controller.create_network(names[1], "mesh", subnets=subnets),
+            lambda: first.controller.create_network(names[0], "mesh", subnets=subnets, options=options),
+            lambda: second.controller.create_network(names[1], "mesh", subnets=subnets, options=options),
         )
-        assert [each.code for each in lost] == ["name_taken" if contested == "name" else "pool_overlap"]
+        assert [each.code for each in lost] == [code]
         until(lambda: len(first.controller.networks()) == len(second.controller.networks()) == 1)
         first.controller.networks()[0].delete()
         until(lambda: not second.controller.networks())
+
+
+@pytest.mark.parametrize("contested", ["name", "address", "nothing"])
+def test_two_hosts_connect_at_once(two: tuple[Host, Host], contested: str) -> None:
+    """Of two hosts that take one name or address at the same instant one gets it; two that ask for neither both get what is their own."""
+    first, _ = two
+    first.controller.create_network("front", "mesh")
+    names = ["same", "same"] if contested == "name" else ["one", "two"]
+    for number in range(5):
+        addresses = [f"10.0.0.{100 + number}"] if contested == "address" else []
+        lost = _together(
+            *(
+                lambda host=host, name=name: host.controller.network("front").create_endpoint(name, addresses=addresses)  # noqa: B023
+                for host, name in zip(two, names, strict=True)
+            )
+        )
+        assert len(lost) == (contested != "nothing")
+        networks = [host.controller.network("front") for host in two]
+        until(lambda: all(len(each.endpoints()) == 2 - len(lost) for each in networks))  # noqa: B023
+        taken = [str(address) for each in networks[0].endpoints() for address in each.addresses]
+        assert len(taken) == len(set(taken)) == 2 - len(lost)
+        for host in two:
+            for endpoint in host.controller.network("front").endpoints():
+                if not endpoint._record.host:
+                    endpoint.delete()
+        until(lambda: not networks[0].endpoints() and not networks[1].endpoints())  # noqa: B023
+        assert [key for key in documents(first) if key.startswith("address/")] == []
 
 
 def test_many_allocate_at_once(two: tuple[Host, Host]) -> None:
@@ -456,6 +487,17 @@ def test_local_networks_stay_local(two: tuple[Host, Host]) -> None:
     until(lambda: first.controller.networks(name="end"))
     assert first.controller.network("front").driver == "bridge"
     assert first.controller.prune().networks == ("front",)
+
+
+@pytest.mark.parametrize("scheme", ["etcd", "consul", "zookeeper"])
+@pytest.mark.parametrize("what", ["ca=/nowhere", "ca=EMPTY", "cert=EMPTY&key=EMPTY", "cert=/nowhere"])
+def test_files_that_are_none(tmp_path: Path, scheme: str, what: str) -> None:
+    """A certificate or key that is missing or is none is refused before an engine is asked."""
+    (tmp_path / "empty").touch()
+    url = f"{scheme}+tls://127.0.0.1:1?{what.replace('EMPTY', str(tmp_path / 'empty'))}"
+    with pytest.raises(InvalidParameter) as caught, hosts(1, url=url):
+        pass
+    assert caught.value.code == "invalid_cluster"
 
 
 def test_what_info_says(two: tuple[Host, Host]) -> None:
