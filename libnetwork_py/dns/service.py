@@ -31,6 +31,8 @@ from .wire import Query
 
 BATCH = 64
 """Questions of one sandbox that are answered in a row before others have their turn."""
+ALONE = 8
+"""After so many questions that came alone, only one in so many is followed by a look for more."""
 LOOK = 1.0
 """Seconds between two looks: whether anybody still needs the service, whether its namespaces are still there and its keeper well."""
 SOON = 0.02
@@ -170,27 +172,37 @@ class Service:
         self._streams.accept(box_id, listener)
 
     def _datagrams(self, opened: Open) -> Callable[[int], None]:
-        """Return the handler of a sandbox's datagrams: the one place where a microsecond counts."""
+        """Return the handler of a sandbox's datagrams: the one place where a microsecond counts.
+
+        The first question is answered before more are looked for, and where questions have come alone for a while that look is left out
+        mostly: the poller says if there are more.
+        """
         receive, send = opened.doors.udp.recvfrom, opened.doors.udp.sendto
-        slow, size, turns, heed = self._answer, wire.UDP_OURS, range(BATCH), self._heed
+        slow, said, number = self._answer, self._said.poll, opened.doors.udp.fileno
+        alone = 0
 
         def handle(_: int) -> None:
-            asked: list[tuple[bytes, Any]] = []
-            with suppress(OSError):  # no more for now
-                asked.extend(receive(size) for _ in turns)
-            heed()
-            if opened.doors.udp.fileno() < 0:  # by what was heard
-                return
-            ready = opened.view.ready.get
-            for packet, client in asked:
-                answer = ready(packet[2:])
-                if answer is None:
-                    slow(opened, packet, lambda answer, client=client: _send(send, answer, client))  # type: ignore[misc]
-                    continue
-                try:  # costs nothing, which `suppress` does
-                    send(packet[:2] + answer, client)
-                except OSError:  # a client that is gone, or whom a rule of the sandbox forbids to answer
-                    continue
+            nonlocal alone
+            looked, asked = False, _come(receive, 1)
+            while asked:
+                if said(0):
+                    self._heed()
+                    if number() < 0:  # by what was heard
+                        return
+                ready = opened.view.ready.get
+                for packet, client in asked:
+                    answer = ready(packet[2:])
+                    if answer is None:
+                        slow(opened, packet, lambda answer, client=client: _send(send, answer, client))  # type: ignore[misc]
+                        continue
+                    try:  # costs nothing, which `suppress` does
+                        send(packet[:2] + answer, client)
+                    except OSError:  # a client that is gone, or whom a rule of the sandbox forbids to answer
+                        continue
+                if looked or (alone > ALONE and alone % ALONE):
+                    break
+                looked, asked = True, _come(receive, BATCH)
+            alone = 0 if looked and asked else alone + 1
 
         return handle
 
@@ -406,6 +418,17 @@ class Service:
         if self._keeper is None and self.on_keeper_lost is not None:
             with suppress(OSError):  # no process to be had: at the next look
                 self._meet(self.on_keeper_lost())
+
+
+def _come(receive: Callable[[int], tuple[bytes, Any]], most: int, size: int = wire.UDP_OURS) -> list[tuple[bytes, Any]]:
+    """Return questions that have come, with who asks; none is left, or a rule of the sandbox is in the way."""
+    asked: list[tuple[bytes, Any]] = []
+    try:
+        for _ in range(most):
+            asked.append(receive(size))  # noqa: PERF401 (`extend` is slower here)
+    except OSError:
+        pass
+    return asked
 
 
 def _send(send: Callable[[bytes, Any], object], answer: bytes, client: Any) -> None:
