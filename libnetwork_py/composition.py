@@ -66,7 +66,7 @@ def compose(identity: str, store: Store, kernel: Kernel, config: ControllerConfi
     ours = table(HOST, f"{TABLE_PREFIX}{identity[:8]}")
     apart = kernel.privilege == "user" or not files.can_be_written()
     place = directory / "netns" if directory is not None and apart else files.DIRECTORY
-    return Env(identity, store, kernel, drivers, ipams, ports, ours, config, place)
+    return Env(identity, store, kernel, drivers, ipams, ports, ours, config, kernel.files or place)
 
 
 def name_service(kernel: LinuxKernel, directory: Path, how: str, config: ControllerConfig) -> Summons:

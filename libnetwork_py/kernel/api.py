@@ -90,6 +90,11 @@ class Kernel(Contract):
         ...
 
     @property
+    def files(self) -> Path | None:
+        """Where sandboxes' ``hosts`` and ``resolv.conf`` are kept; ``None``: where ``ip netns`` looks for them."""
+        ...
+
+    @property
     def localhost(self) -> bool:
         """Whether published ports shall be reached at the caller's 127.0.0.1 too (`desired.CALLER`)."""
         ...

@@ -93,6 +93,11 @@ class LinuxKernel:
         return self.opener.mode
 
     @property
+    def files(self) -> Path | None:
+        """This is the machine that ``ip netns`` works on; see `Kernel.files`."""
+        return None
+
+    @property
     def localhost(self) -> bool:
         """Whether ports are published to the caller's machine too; see `Kernel.localhost`."""
         return self._localhost

@@ -15,7 +15,10 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import shutil
+import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -120,6 +123,7 @@ class FakeKernel:
         self.neighbours = FilterFacts()
         self._machine = Machine(presets)
         self._features = dict.fromkeys(FEATURES, True) if features is None else dict(features)
+        self._files: Path | None = None
         self._log: list[str] = []
         self._faults: list[_Fault] = []
         self._lock = threading.RLock()
@@ -261,6 +265,15 @@ class FakeKernel:
     def privilege(self) -> Literal["root", "user"]:
         """``root``: a machine in memory forbids nothing."""
         return "root"
+
+    @property
+    def files(self) -> Path:
+        """A folder of its own, which goes with it: the real machine has none of these sandboxes."""
+        with self._lock:
+            if self._files is None:
+                self._files = Path(tempfile.mkdtemp(prefix="libnetwork_py-fake-"))
+                weakref.finalize(self, _remove, self._files, os.getpid())
+            return self._files
 
     @property
     def localhost(self) -> bool:
@@ -421,6 +434,12 @@ class FakeKernel:
             f"the fake kernel cannot {what} in {namespace or 'the host'}: test that on the real one",
             code="fake_kernel", what=what, namespace=namespace, errno=errno.EAFNOSUPPORT,
         )  # fmt: skip
+
+
+def _remove(folder: Path, pid: int) -> None:
+    """Remove a folder, but not in a child that was forked and ends first."""
+    if pid == os.getpid():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _words(verb: str, done: Iterable[tuple[str, Word]]) -> Description:

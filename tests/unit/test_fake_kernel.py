@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from pathlib import Path
 
 import pytest
 
+from libnetwork_py import NetworkController
 from libnetwork_py.desired import (
     HOST,
     Address,
@@ -32,7 +34,9 @@ from libnetwork_py.errors import (
 )
 from libnetwork_py.facts import LinkFact, RouteFact, compare
 from libnetwork_py.kernel.api import Kernel
+from libnetwork_py.lifecycle import files
 from libnetwork_py.render import render
+from libnetwork_py.store.memory import MemoryStore
 from libnetwork_py.testing import FakeKernel, Killed
 from libnetwork_py.types import MacAddress
 from tests.sample import BRIDGE_MAC, MAC, NETWORKS, PAIRS, PORTS, TABLE, WEB, description
@@ -504,3 +508,16 @@ def test_features() -> None:
     """Every feature works unless a test says which do not."""
     assert all(FakeKernel().features().values())
     assert FakeKernel(features={"veth": False}).features() == {"veth": False}
+
+
+def test_files_are_apart_from_the_machine() -> None:
+    """Sandboxes' files are in a folder of the kernel's own, which goes with it; the machine's gets none."""
+    kernel = FakeKernel()
+    folder = kernel.files
+    with NetworkController.over(MemoryStore(), kernel) as controller:
+        controller.create_sandbox("web").connect(controller.create_network("front"))
+        assert (folder / "web" / "hosts").exists()
+        assert not files.DIRECTORY.exists()
+    del controller, kernel
+    gc.collect()
+    assert not folder.exists()
