@@ -10,6 +10,7 @@ May import: transport, errors.
 from __future__ import annotations
 
 import ctypes
+import errno
 import io
 import os
 import pickle
@@ -32,6 +33,7 @@ _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _LENGTH = struct.Struct("=QH")
 """Of what an answer begins with: how many bytes follow, and how many descriptors come with them."""
 _MOST_DESCRIPTORS = 250
+"""How many descriptors the kernel passes in one message, a few less (``SCM_MAX_FD``)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -159,18 +161,25 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _send(answer: socket.socket, data: bytes, descriptors: Sequence[int]) -> None:
-    head = _LENGTH.pack(len(data), len(descriptors))
-    if descriptors:
-        socket.send_fds(answer, [head], descriptors)
-    else:
-        answer.sendall(head)
+    answer.sendall(_LENGTH.pack(len(data), len(descriptors)))
+    for first in range(0, len(descriptors), _MOST_DESCRIPTORS):
+        socket.send_fds(answer, [b"\0"], descriptors[first : first + _MOST_DESCRIPTORS])
     answer.sendall(data)
 
 
 def _receive(answer: socket.socket) -> tuple[bytes, list[int]]:
-    head, descriptors, _, _ = socket.recv_fds(answer, _LENGTH.size, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    head = answer.recv(_LENGTH.size)
+    length, count = _LENGTH.unpack(head) if len(head) == _LENGTH.size else (0, 0)
+    descriptors: list[int] = []
+    for _ in range(0, count, _MOST_DESCRIPTORS):
+        descriptors += socket.recv_fds(answer, 1, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)[1]
+    if len(descriptors) < count:
+        for each in descriptors:
+            os.close(each)
+        raise failed(
+            OSError(errno.EMFILE, os.strerror(errno.EMFILE)), f"take the {count} sockets that the function returned"
+        )
     data = bytearray()
-    length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else 0
     while len(data) < length and (more := answer.recv(min(length - len(data), 1 << 20))):
         data += more
     if not data or len(data) < length:

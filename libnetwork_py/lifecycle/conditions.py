@@ -88,10 +88,12 @@ def settle(condition: Condition, kernel: Kernel) -> Condition:
     if not (shape or condition.apart):
         return evolve(condition, netem=False)
     features = kernel.features()
-    netem = shape and features.get("netem", False)
+    seeded = bool(condition.loss) and condition.seed is not None and not features.get("netem_seed", False)
+    # an emulator without seeds (until Linux 6.7) is done without where the packet filter's loss will do, which has them
+    netem = shape and features.get("netem", False) and not (seeded and not condition.delay)
     needed = {
         "netem": bool(condition.delay),
-        "netem_seed": netem and bool(condition.loss) and condition.seed is not None,
+        "netem_seed": netem and seeded,
         "tbf": bool(condition.rate) and not netem,
         "nftables_ingress": bool(condition.apart) or (bool(condition.loss) and not netem),
     }

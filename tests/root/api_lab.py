@@ -6,6 +6,7 @@ Division of labour: `machine` runs the programs that are not ours; here their ou
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -71,7 +72,9 @@ def picture(controller: NetworkController, host: str, *names: str) -> Picture:
 def records(controller: NetworkController) -> str:
     """Everything that a controller's records say, as text."""
     networks = controller.networks()
-    sandboxes = [(each.name, each.id, each.key, [it.id for it in each.endpoints()]) for each in controller.sandboxes()]
+    # without root a key begins with the helper's number, which another one has after a restart
+    keys = {each: re.sub("^/proc/[0-9]+/root", "", each.key) for each in controller.sandboxes()}
+    sandboxes = [(each.name, each.id, key, [it.id for it in each.endpoints()]) for each, key in keys.items()]
     endpoints = [_endpoint(endpoint) for network in networks for endpoint in network.endpoints()]
     return "\n".join(map(str, [*(each.inspect() for each in networks), *sandboxes, *endpoints]))
 

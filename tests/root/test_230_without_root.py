@@ -200,6 +200,14 @@ def test_a_function_runs_inside(pair: tuple[Sandbox, Sandbox]) -> None:
     assert peer[0] == address(two)
 
 
+def test_many_sockets_come_out(pair: tuple[Sandbox, Sandbox]) -> None:
+    """A function returns more sockets than the kernel passes in one message."""
+    found = pair[0].call(lambda: [socket.socket() for _ in range(600)])
+    assert len({each.fileno() for each in found}) == 600
+    for each in found:
+        each.close()
+
+
 def test_what_a_function_raises_is_raised(pair: tuple[Sandbox, Sandbox]) -> None:
     """An exception comes out with its type, its arguments and a note of where it was raised."""
 

@@ -17,7 +17,6 @@ import pytest
 
 from libnetwork_py import Network, NetworkController, Sandbox
 from libnetwork_py.firewall import resolver
-from tests.root import machine
 from tests.root.machine import wait_until
 from tests.root.names_lab import Upstream, dig, processes, status, upstream
 
@@ -217,7 +216,7 @@ def test_search_domains(controller: NetworkController, front: Network) -> None:
     box = controller.create_sandbox("box", dns=["127.0.0.5"], dns_search=["example"])
     box.connect(front)
     with upstream(box.call, "127.0.0.5"):
-        found = machine.run("ip", "netns", "exec", Path(box.key).name, "getent", "ahostsv4", "short").stdout
+        found = box.run(["getent", "ahostsv4", "short"], capture_output=True, text=True).stdout
     assert found.split()[0] == "192.0.2.80"
 
 

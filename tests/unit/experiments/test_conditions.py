@@ -136,13 +136,22 @@ def test_the_emulator_does_it_alone() -> None:
     assert not lab.words(Table)
 
 
+def test_an_emulator_without_seeds_is_done_without() -> None:
+    """Where netem takes no seed, a seeded loss is the packet filter's and a rate with it a token bucket's, as where there is no netem."""
+    lab = Lab({name: name != "netem_seed" for name in FEATURES})
+    assert not lab.web.shape(rate="10mbit", loss="1%", seed=9).netem
+    assert "tbf rate" in lab.kernel.text
+    assert lab.words(Table)
+    assert lab.web.shape(rate="10mbit", loss="1%").netem
+
+
 @pytest.mark.parametrize(
     ("lacking", "given", "named"),
     [
         ({"netem"}, {"delay": "1ms"}, "sch_netem"),
         ({"netem", "tbf"}, {"rate": "1mbit"}, "sch_tbf"),
         ({"netem", "nftables_ingress"}, {"loss": "1%"}, "ingress hook"),
-        ({"netem_seed"}, {"loss": "1%", "seed": 1}, "seed"),
+        ({"netem_seed"}, {"loss": "1%", "seed": 1, "delay": "1ms"}, "seed"),
     ],
 )
 def test_what_the_kernel_lacks_is_named(lacking: set[str], given: dict[str, object], named: str) -> None:
