@@ -158,10 +158,11 @@ class NetworkController(InNotebook):
         self._sandboxes = Sandboxes(self._engine, self._endpoints)
         self._engine.load()
         self._cluster = join(url, self._engine, self._endpoints, self._networks, host) if url else None
-        if config.repair_on_open and (self._engine.state.networks or self._engine.state.sandboxes):
-            reconcile(self._engine, repair=True)
-        else:
-            self._engine.names.start(anew=False)
+        with undone_on_failure(self._cluster.close if self._cluster else lambda: None):
+            if config.repair_on_open and (self._engine.state.networks or self._engine.state.sandboxes):
+                reconcile(self._engine, repair=True)
+            else:
+                self._engine.names.start(anew=False)
 
     # Networks and sandboxes
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 
 from ..config import ControllerConfig
 from ..desired import HOST
@@ -48,11 +49,20 @@ def join(url: ClusterUrl, engine: Engine, endpoints: Endpoints, networks: Networ
 
     with inside():
         store = _opened(url, env.config)
-    vtep = env.config.advertise or _source(url, env.kernel) or engine.describer.vtep
-    membership = Membership(store, env.id, os.uname().nodename, vtep, env.config.lease_ttl, inside=inside)
-    cluster = engine.cluster = Cluster(engine, endpoints, networks, membership, env.config.lease_ttl)
-    cluster.start(url.timeout)
+    with ExitStack() as undo:  # a store that refuses this host would go on asking for ever
+        undo.callback(_close, store, inside)
+        vtep = env.config.advertise or _source(url, env.kernel) or engine.describer.vtep
+        membership = Membership(store, env.id, os.uname().nodename, vtep, env.config.lease_ttl, inside=inside)
+        cluster = engine.cluster = Cluster(engine, endpoints, networks, membership, env.config.lease_ttl)
+        undo.callback(cluster.close)
+        cluster.start(url.timeout)
+        undo.pop_all()
     return cluster
+
+
+def _close(store: ClusterStore, inside: Callable[[], AbstractContextManager[None]]) -> None:
+    with inside():
+        store.close()
 
 
 def _opened(url: ClusterUrl, config: ControllerConfig) -> ClusterStore:

@@ -116,14 +116,16 @@ def test_a_networks_life(ensemble: Ensemble) -> None:
 
 @pytest.mark.parametrize("who", ["", "wrong"])
 def test_without_the_right_credential(ensemble: Ensemble, who: str) -> None:
-    """Without a credential, or with a wrong one, opening a controller is `Forbidden`, which says what to do and tells no secret."""
+    """Without a credential, or with a wrong one, opening a controller is `Forbidden`, which says what to do; nothing goes on asking."""
     with hosts(1, url=ensemble.url(f"owned{who}")) as (host,):
         host.controller.create_network("front", "mesh")
     credentials = {"": "", "wrong": "labs:wrong@" if ensemble.scheme != "consul" else ":wrong@"}[who]
     if (ensemble.scheme, who) == ("etcd", "wrong"):
         credentials = "root:wrong@"
+    before = set(threading.enumerate())
     with pytest.raises(Forbidden) as caught, hosts(1, url=ensemble.url(f"owned{who}", credentials)):
         pass
+    until(lambda: not set(threading.enumerate()) - before, 20)
     assert caught.value.code == "cluster_refused"
     assert "URL" in str(caught.value)
 
