@@ -30,8 +30,8 @@ from ..desired import HOST, Address, Change, Element
 from ..errors import LibnetworkError
 from ..types import IPAddress
 from .api import PortFlow
-from .stack import NETLINK_NETFILTER, Sockets
-from .transport import NLM_F_ACK, Transport
+from .stack import Sockets
+from .transport import NETLINK_NETFILTER, NLM_F_ACK, Transport
 
 PAUSE = 0.05
 """Seconds before a look: a dropped namespace is gone after about 15 ms, and what else is to be forgotten comes along."""

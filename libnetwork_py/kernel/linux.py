@@ -41,8 +41,8 @@ from .namespaces import (
 from .opener import Opener, RootOpener, SocketKind
 from .reaper import Reaper
 from .relays import FindGuard, Relays
-from .stack import NETLINK_NETFILTER, Sockets
-from .transport import failed
+from .stack import Sockets
+from .transport import NETLINK_NETFILTER, failed
 from .workers import Job
 
 T = TypeVar("T")

@@ -45,8 +45,6 @@ T = TypeVar("T")
 
 _MANY, _AT_A_TIME = 16, 4
 """From so many names on, so many threads take them away."""
-_NETFILTER = 12
-"""Netlink protocol of the packet filter."""
 
 
 Socket: TypeAlias = socket.socket
@@ -450,7 +448,7 @@ def _make(worker: Worker, wanted: _Wanted) -> Made:
         try:
             write_sysctls(wanted[0], lasting=False)
             fd = open_here()
-            return Made(fd, netlink_here(), netlink_here(_NETFILTER) if wanted[1] else None)
+            return Made(fd, netlink_here(), netlink_here(transport.NETLINK_NETFILTER) if wanted[1] else None)
         finally:
             worker.go_home()
     except OSError:

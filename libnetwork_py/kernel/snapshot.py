@@ -20,8 +20,8 @@ from ..facts import Facts, LinkFact, LinkStatistics, NamespaceFacts, RouteFact, 
 from ..types import IPInterface, IPNetwork
 from . import entry_facts, messages, qdiscs
 from .attributes import address_of, number_in, octets_in, pieces, text_of
-from .stack import NETLINK_NETFILTER, Sockets
-from .transport import Transport
+from .stack import Sockets
+from .transport import NETLINK_NETFILTER, Transport
 
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index

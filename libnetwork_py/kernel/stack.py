@@ -21,12 +21,11 @@ from ..errors import LibnetworkError, NotFound
 from .messages import meaning
 from .opener import Opener
 from .relays import Relays
-from .transport import Transport, refused
+from .transport import NETLINK_NETFILTER, Transport, refused
 
 Step: TypeAlias = tuple[Word, bytes | bytearray]
 """A message and the word that it is sent for."""
 
-NETLINK_NETFILTER = 12
 _NETLINK = (socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC)
 _BOTH = (*_NETLINK, socket.NETLINK_ROUTE), (*_NETLINK, NETLINK_NETFILTER)
 

@@ -47,6 +47,8 @@ checkpoint: Callable[[str], None] = _nothing
 Tests put a function here that ends the process at the n-th call. Call it through the module, so that they reach it.
 """
 
+NETLINK_NETFILTER = 12
+"""Netlink protocol of the packet filter (``linux/netlink.h``)."""
 NLM_F_ACK = 0x04
 _NLM_F_DUMP_INTR = 0x10
 _NLM_F_CAPPED, _NLM_F_ACK_TLVS = 0x100, 0x200

@@ -256,7 +256,8 @@ class Engine:
         document = intent(journal, work.why, touched, writes)
         self._store([Write(journal, document)])
         self._journals[journal] = document
-        rest, begun, made = intent(journal, work.why, left, done=True) if left else None, False, False
+        rest = intent(journal, work.why, left, done=True) if left else None
+        begun = made = False
         try:
             self.names.withdraw(named)
             if acts:
