@@ -149,8 +149,11 @@ def order(candidates: Iterable[Candidate]) -> list[Candidate]:
 
     Higher priority first; then not internal before internal; gateways for both families before one before none; then by network name.
     """
+    found = list(candidates)
+    if len(found) < 2:  # most sandboxes have one endpoint
+        return found
     return sorted(
-        candidates,
+        found,
         key=lambda each: (
             -each.priority,
             each.internal,

@@ -5,6 +5,8 @@ inside: a process, an open socket. Then the namespace lives on without a name, a
 that the next sandbox gets. So the outer ends are watched after each drop, and those that stay are deleted. Names are watched: who
 makes a link of such a name anew, because a deletion is undone or an endpoint moved, tells `spare` before.
 
+The oldest goes first, so a look ends at the first that is still there: of a thousand that wait their turn one is asked for.
+
 May import: workers, stack, messages, room, desired, errors.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from ..desired import HOST, Change, Namespace, Veth
@@ -40,7 +42,7 @@ class Reaper:
         self._sockets = sockets
         self._run = run
         sockets.hurry = self.hurry
-        self._names: set[str] = set()
+        self._names: dict[str, None] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -50,8 +52,9 @@ class Reaper:
         dropped = {word.path for word in change.remove if isinstance(word, Namespace)}
         if not dropped:
             return
-        names = {word.name for word in change.remove if isinstance(word, Veth) and _held_by(word, dropped)}
-        names -= _made(change)
+        made = _made(change)
+        held = (word.name for word in change.remove if isinstance(word, Veth) and _held_by(word, dropped))
+        names = dict.fromkeys(name for name in held if name not in made)
         self._forget_after_fork()
         with self._lock:
             self._names |= names
@@ -65,13 +68,17 @@ class Reaper:
             self._forget_after_fork()
             made = _made(change)
             with self._lock:
-                self._names -= made
+                self._unwatch(made)
+
+    def _unwatch(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._names.pop(name, None)
 
     def hurry(self) -> bool:
         """Delete what is watched, now, and return whether there was any. Who calls has the turn on the host's sockets."""
         self._forget_after_fork()
         with self._lock:
-            names, self._names = sorted(self._names), set()
+            names, self._names = list(self._names), {}
         if names:
             delete_together(self._sockets.host(), names)
         return bool(names)
@@ -85,35 +92,38 @@ class Reaper:
 
     def _forget_after_fork(self) -> None:
         if self._pid != os.getpid():
-            self._pid, self._thread, self._names, self._lock = os.getpid(), None, set(), threading.Lock()
+            self._pid, self._thread, self._names, self._lock = os.getpid(), None, {}, threading.Lock()
 
     def _watch(self) -> None:
         since, count = time.monotonic(), -1
         while True:
             time.sleep(PAUSE)
             with self._lock:
-                watched = sorted(self._names)
-            left = self._left(watched)
+                watched = list(self._names)
+            stalled = time.monotonic() - since > STALL
+            left = self._left(watched, each=stalled)
             if len(left) != count:
                 since, count = time.monotonic(), len(left)
-            elif time.monotonic() - since > STALL:
+            elif stalled:
                 self._end(left)
                 left = []
             with self._lock:
-                self._names -= set(watched) - set(left)
+                self._unwatch(set(watched).difference(left))
                 if not self._names:
                     self._thread = None
                     return
 
-    def _left(self, names: Iterable[str]) -> list[str]:
-        """Which of the interfaces are still there; none where the host's namespace cannot be asked any more."""
+    def _left(self, names: Sequence[str], *, each: bool) -> list[str]:
+        """Which of the interfaces may still be there, or with ``each`` are; none where the host's namespace cannot be asked any more."""
 
         def look() -> list[str]:
             transport = self._sockets.host()
-            found = []
-            for name in names:
+            found: list[str] = []
+            for number, name in enumerate(names):
                 with suppress(LibnetworkError):
                     transport.index(name)
+                    if not each:
+                        return [*names[number:]]
                     found.append(name)
             return found
 
@@ -125,7 +135,7 @@ class Reaper:
     def _end(self, names: Iterable[str]) -> None:
         def delete() -> list[str]:
             with self._lock:
-                still = self._names.intersection(names)
+                still = [name for name in names if name in self._names]
             for name in still:
                 self._sockets.host().send([messages.delete_link(name)])  # gone meanwhile is as good
             return []

@@ -44,13 +44,13 @@ class Files:
     """
 
     def __init__(self, directory: Path, contents: Callable[[SandboxRecord], tuple[str, str]]) -> None:
-        self._directory = directory
+        self._directory = str(directory)
         self._contents = contents
         self._written: dict[str, int] = {}
 
     def texts(self, record: SandboxRecord) -> tuple[str, str]:
         """Return what ``hosts`` and ``resolv.conf`` hold, written or not."""
-        folder = self._folder(record)
+        folder = Path(self._folder(record))
         found = []
         for name, text in zip(NAMES, self._contents(record), strict=True):
             try:
@@ -62,9 +62,9 @@ class Files:
     def write(self, record: SandboxRecord) -> Mapping[str, str]:
         """Write what is missing and return target path → source path for the process to be started."""
         folder = self._folder(record)
-        if not all((folder / name).exists() for name in NAMES):
+        if not all(os.path.exists(f"{folder}/{name}") for name in NAMES):  # noqa: PTH110 (before every process)
             self.renew(record, make=True)
-        return {f"/etc/{name}": str(folder / name) for name in NAMES}
+        return {f"/etc/{name}": f"{folder}/{name}" for name in NAMES}
 
     def renew(self, record: SandboxRecord, *, make: bool) -> None:
         """Write the files again after records changed, those that nobody else changed.
@@ -73,7 +73,7 @@ class Files:
             record: The sandbox.
             make: Write also those that are not there.
         """
-        folder = str(self._folder(record))
+        folder = self._folder(record)
         made = make and _made(folder)
         if not make and not os.path.isdir(folder):  # noqa: PTH112 (with every operation)
             return
@@ -84,7 +84,7 @@ class Files:
 
     def left(self, record: Record | None) -> bool:
         """Return whether a record has files."""
-        return isinstance(record, SandboxRecord) and record.key != HOST and self._folder(record).is_dir()
+        return isinstance(record, SandboxRecord) and record.key != HOST and os.path.isdir(self._folder(record))  # noqa: PTH112 (a thousand in a row)
 
     def remove(self, record: Record | None) -> None:
         """Remove a sandbox's files."""
@@ -93,13 +93,14 @@ class Files:
         folder = self._folder(record)
         for name in NAMES:
             with suppress(OSError):
-                (folder / name).unlink()
+                os.unlink(f"{folder}/{name}")  # noqa: PTH108 (a thousand in a row)
                 self._written.pop(f"{folder}/{name}", None)
         with suppress(OSError):
-            folder.rmdir()
+            os.rmdir(folder)  # noqa: PTH106
 
-    def _folder(self, record: SandboxRecord) -> Path:
-        return self._directory / (Path(record.key).name if record.owned else f"sandbox-{record.id[:12]}")
+    def _folder(self, record: SandboxRecord) -> str:
+        """Text: with every operation, and a `Path` takes ten times as long."""
+        return f"{self._directory}/{record.key.rpartition('/')[2] if record.owned else f'sandbox-{record.id[:12]}'}"
 
     def _create(self, path: str, wanted: bytes) -> bool:
         """Write a file that is not there yet."""

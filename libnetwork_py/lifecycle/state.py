@@ -152,7 +152,10 @@ class State:
 
     def in_sandbox(self, sandbox_id: str) -> list[EndpointRecord]:
         """Return the endpoints joined to a sandbox, by interface: an order that every process and the next start see as well."""
-        return sorted((self.endpoints[each] for each in self._in_sandbox.get(sandbox_id, ())), key=_by_interface)
+        found = [self.endpoints[each] for each in self._in_sandbox.get(sandbox_id, ())]
+        if len(found) > 1:
+            found.sort(key=_by_interface)
+        return found
 
     def like(self, endpoint: EndpointRecord) -> list[EndpointRecord]:
         """Return the endpoints on other hosts that have the MAC address of one in its network, and it."""
