@@ -35,10 +35,10 @@ class Doors(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a message changed: doors that came, with their sandbox; doors that are to be closed; the notes."""
+    """What a message changed: doors that came and doors that are to be closed, by their sandboxes; the notes."""
 
     opened: dict[str, Doors]
-    gone: list[Doors]
+    gone: dict[str, Doors]
     notes: list[Note]
 
 
@@ -79,11 +79,13 @@ class Holdings:
     def _apply(self, message: dict[str, Any]) -> Change:
         notes, self._notes = self._notes, []
         opened, self._opened = self._opened, {}
-        if message.get("whole"):
+        whole = bool(message.get("whole"))
+        if whole:
             self.book = Book()
         self.book.take(notes)
         self.token = message["token"]
-        gone = [self.doors.pop(each) for each in list(self.doors) if each in opened or each not in self.book.boxes]
+        closing = list(self.doors) if whole else [rest[0] for verb, *rest in notes if verb == "no-box"]
+        gone = self.lose(each for each in (*closing, *opened) if each in opened or each not in self.book.boxes)
         self.doors.update(opened)
         return Change(opened, gone, notes)
 
@@ -95,9 +97,9 @@ class Holdings:
             if doors.place and _place(self.book.boxes[box_id].where) != doors.place
         ]
 
-    def lose(self, box_ids: Iterable[str]) -> list[Doors]:
+    def lose(self, box_ids: Iterable[str]) -> dict[str, Doors]:
         """Give up the doors of sandboxes, and return them to be closed: they keep their namespaces alive."""
-        return [self.doors.pop(each) for each in box_ids if each in self.doors]
+        return {each: self.doors.pop(each) for each in box_ids if each in self.doors}
 
     def forget_halves(self) -> None:
         """Drop what came of a message whose rest will not come."""

@@ -98,7 +98,7 @@ class Process:
     @staticmethod
     def _take(held: Holdings, line: socket.socket, message: dict[str, Any], descriptors: Sequence[int]) -> None:
         """Do as the other process was told."""
-        gone: list[Doors] = []
+        gone: dict[str, Doors] = {}
         if "end" in message:
             os._exit(0)
         elif "echo" in message:
@@ -108,8 +108,8 @@ class Process:
             gone = held.lose(message["lost"])
         else:
             change = held.take(message, descriptors)
-            gone = change.gone if change else []
-        for doors in gone:
+            gone = change.gone if change else {}
+        for doors in gone.values():
             doors.close()
 
     def _answer(self, held: Holdings, keeper: Partner) -> NoReturn:

@@ -146,8 +146,8 @@ class Service:
         lost = self.held.lost()
         if lost:
             self._tell_keeper(json.dumps({"lost": lost}).encode(), [])
-            for doors in self.held.lose(lost):
-                self._leave(doors)
+            for box_id, doors in self.held.lose(lost).items():
+                self._leave(box_id, doors)
 
     def end(self) -> None:
         """Tell the keeper that it is over."""
@@ -253,8 +253,8 @@ class Service:
 
     def _changed(self, change: Change) -> None:
         """Serve who came, leave who went, and forget the answers that other names now make wrong."""
-        for doors in change.gone:
-            self._leave(doors)
+        for box_id, doors in change.gone.items():
+            self._leave(box_id, doors)
         self._answers.book = self.held.book
         networks = {note[1] for note in change.notes if note[0] in {"net", "no-net", "end", "no-end"}}
         self._ready.clear(networks)
@@ -265,14 +265,13 @@ class Service:
         for box_id in change.opened.keys() & self.held.book.boxes.keys():
             self._serve(box_id, change.opened[box_id])
 
-    def _leave(self, doors: Doors) -> None:
+    def _leave(self, box_id: str, doors: Doors) -> None:
         """Serve a sandbox no more."""
         for sock in (doors.udp, doors.tcp):
             self.forget(sock)
-        for box_id in [each for each, opened in self._open.items() if opened.doors.udp is doors.udp]:
+        if self._open.pop(box_id, None) is not None:
             self._streams.leave(box_id)
             self._forwarder.leave(box_id)
-            del self._open[box_id]
         doors.close()
 
     # Control

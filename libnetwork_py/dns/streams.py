@@ -164,7 +164,7 @@ class Streams:
 
     def leave(self, box_id: str) -> None:
         """Hang up on a sandbox's clients."""
-        for stream in [each for each in self._all if each.box_id == box_id]:
+        for stream in [each for each in self._all if each.box_id == box_id] if box_id in self._count else ():
             self.hang_up(stream)
 
     def hang_up(self, stream: Stream) -> None:

@@ -402,7 +402,7 @@ class Names:
             return False
         refused = False
         while count and line.heard():
-            refused |= bool(json.loads(line.hear()).get("stale"))
+            refused |= b'"stale"' in line.hear()
             count -= 1
         self._owed = line, count
         return refused
