@@ -120,8 +120,13 @@ class Kernel(Contract):
         """
         ...
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: Change, beside: Callable[[], object] | None = None) -> None:
         """Remove and make what ``change`` says, in as few kernel messages as possible.
+
+        Args:
+            change: What goes and what comes.
+            beside: Is called meanwhile, on a thread where it may open sockets; it has ended when this returns or raises. What it
+                raises is lost.
 
         Making is exclusive: what exists already is an error (`Conflict`). Removing is not: what is gone is gone. On any failure,
         `KeyboardInterrupt` included, everything done is undone before the error leaves.
@@ -193,14 +198,6 @@ class Kernel(Contract):
 
     def sockets(self, namespace: str, family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
         """Open ``count`` sockets of one kind inside ``namespace``, or none."""
-        ...
-
-    def aside(self, function: Callable[[], T]) -> Callable[[], T]:
-        """Begin to call ``function`` on another thread, where it may use the kernel layer, while the caller lets a change be made.
-
-        Returns:
-            What waits for the end, through any interrupt, and returns or raises what the function did. Call it once.
-        """
         ...
 
     def sockets_in_each(

@@ -111,22 +111,31 @@ class LinuxKernel:
         """Say where the processes beside the controller are found; see `Kernel.attend`."""
         self._relays.attend(directory, guard, lasting=lasting)
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: Change, beside: Callable[[], object] | None = None) -> None:
         """Make a change whole or undo it; see `Kernel.apply`."""
-        if not change:
-            return
-        self._flows.settle(change)
-        application = Application(self._sockets, change)
-        with self._turn():
-            self._reaper.spare(change)
-            try:
-                application.run()
+        job = Job(beside) if beside is not None else None
+        if change:
+            self._flows.settle(change)
+            with self._turn():
+                self._reaper.spare(change)
+                self._apply(Application(self._sockets, change), job)
                 self._reaper.watch(change)
-            except LibnetworkError:
-                raise
-            except BaseException as interrupt:
-                self._settle(application, interrupt)
-                raise
+        if job is not None and not job.finished:  # nothing took so long that it would have been begun
+            job.run()
+
+    def _apply(self, application: Application, job: Job[object] | None) -> None:
+        self._sockets.beside = job
+        try:
+            application.run()
+        except LibnetworkError:
+            raise
+        except BaseException as interrupt:
+            self._settle(application, interrupt)
+            raise
+        finally:
+            waiting, self._sockets.beside = self._sockets.beside, None
+            if job is not None and waiting is None:
+                job.settle()
 
     def _settle(self, application: Application, interrupt: BaseException) -> None:
         """Undo an interrupted change, by what the machine looks like: nobody knows where it was interrupted, or its undoing."""
@@ -273,10 +282,6 @@ class LinuxKernel:
     def sockets(self, namespace: str, family: int, kind: int, protocol: int, count: int) -> list[socket.socket]:
         """Open several sockets inside; see `Kernel.sockets`."""
         return self.opener.sockets(namespace, family, kind, protocol, count)
-
-    def aside(self, function: Callable[[], T]) -> Callable[[], T]:
-        """Begin to call a function on another thread; see `Kernel.aside`."""
-        return self.opener.aside(function).settled
 
     def sockets_in_each(
         self, wanted: Sequence[tuple[str, Sequence[SocketKind]]]

@@ -172,8 +172,8 @@ class Opener(Protocol):
         """Queue one of the library's own jobs; inside it every method of the opener runs on the spot."""
         ...
 
-    def aside(self, function: Callable[[], T]) -> Job[T]:
-        """Begin to call a function on a spare thread, where likewise they do; the caller goes on."""
+    def aside(self, function: Callable[[], T], then: Job[Any] | None = None) -> Job[T]:
+        """Begin to call a function on a spare thread, and then to do ``then``; likewise on the spot. The caller goes on."""
         ...
 
     def bequeath(self, directory: Path) -> None:
@@ -345,9 +345,9 @@ class RootOpener:
         """Queue one of the library's own jobs; see `Opener.start`."""
         self._workers.start(job)
 
-    def aside(self, function: Callable[[], T]) -> Job[T]:
+    def aside(self, function: Callable[[], T], then: Job[Any] | None = None) -> Job[T]:
         """Begin to call a function on a spare thread; see `Opener.aside`."""
-        return self._workers.aside(function)
+        return self._workers.aside(function, then)
 
     def bequeath(self, directory: Path) -> None:
         """Leave it: what a dead caller left is found by the next one; see `Opener.bequeath`."""

@@ -4,7 +4,7 @@ Division of labour: `Sockets` keeps the host's netlink sockets; a `Stack` is one
 the interfaces already looked up; `Effort` sends messages for words and says, word by word, what was done and what failed. What a
 failure means is decided by whoever listens: `applying` stops at the first or goes on.
 
-May import: opener, relays, transport, messages, desired, errors. (`nft` when the packet filter is first touched.)
+May import: opener, relays, workers, transport, messages, desired, errors. (`nft` when the packet filter is first touched.)
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .messages import meaning
 from .opener import Opener
 from .relays import Relays
 from .transport import NETLINK_NETFILTER, Transport, refused
+from .workers import Job
 
 Step: TypeAlias = tuple[Word, bytes | bytearray]
 """A message and the word that it is sent for."""
@@ -37,6 +38,8 @@ class Sockets:
         self.opener, self.relays = opener, relays
         self.hurry: Callable[[], bool] = lambda: False
         """Deletes what outlives a dropped namespace; returns whether there was any. The reaper's, where there is one."""
+        self.beside: Job[object] | None = None
+        """What the first thread that works beside the caller's shall do besides."""
         self._pid = os.getpid()
         self._host: dict[int, Transport] = {}
 
@@ -56,7 +59,8 @@ class Sockets:
 
     def inside_soon(self, path: str, *, filter: bool) -> Callable[[], list[Transport]]:  # noqa: A002 (the packet filter)
         """Begin to open rtnetlink's socket, and the packet filter's; the caller goes on, and calls what is returned, once."""
-        job = self.opener.aside(lambda: self.opener.sockets_in_each([(path, _BOTH if filter else _BOTH[:1])]))
+        then, self.beside = self.beside, None
+        job = self.opener.aside(lambda: self.opener.sockets_in_each([(path, _BOTH if filter else _BOTH[:1])]), then)
         return lambda: _transports(*job.settled())
 
     def close(self) -> None:

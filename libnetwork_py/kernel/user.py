@@ -230,9 +230,9 @@ class UserOpener:
         """Queue one of the library's own jobs; see `Opener.start`."""
         self._workers.start(job)
 
-    def aside(self, function: Callable[[], T]) -> Job[T]:
+    def aside(self, function: Callable[[], T], then: Job[Any] | None = None) -> Job[T]:
         """Begin to call a function on a spare thread; see `Opener.aside`."""
-        return self._workers.aside(function)
+        return self._workers.aside(function, then)
 
     def bequeath(self, directory: Path) -> None:
         """Have the helper remove a directory if the caller dies; see `Opener.bequeath`."""

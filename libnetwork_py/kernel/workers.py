@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar, cast
@@ -30,14 +30,18 @@ _SPARE_WORKERS = 4
 class Job(Generic[T]):
     """A call to be made on another thread. `wait` may be interrupted; the job goes on all the same.
 
+    Args:
+        function: The call.
+        parts: Jobs that the call runs: they fail with it, if it does not come to that.
+
     Attributes:
         finished: The call has ended. failed: It has raised.
     """
 
-    __slots__ = ("_done", "_error", "_function", "_result", "failed", "finished")
+    __slots__ = ("_done", "_error", "_function", "_parts", "_result", "failed", "finished")
 
-    def __init__(self, function: Callable[[], T]) -> None:
-        self._function = function
+    def __init__(self, function: Callable[[], T], parts: Sequence[Job[Any]] = ()) -> None:
+        self._function, self._parts = function, parts
         self._done = threading.Lock()
         self._done.acquire()
         self._error: BaseException | None = None
@@ -52,6 +56,9 @@ class Job(Generic[T]):
             self._result = self._function()
         except BaseException as error:  # noqa: BLE001 (handed to the waiting thread)
             self._error, self.failed = error, True
+            for each in self._parts:
+                if not each.finished:
+                    each.run(error)
         finally:
             self.finished = True
             self._done.release()
@@ -193,24 +200,28 @@ class Workers:
                 return function(worker)
         return self.spare(function)
 
-    def aside(self, function: Callable[[], T]) -> Job[T]:
-        """Begin one of the library's jobs on a spare worker."""
+    def aside(self, function: Callable[[], T], then: Job[Any] | None = None) -> Job[T]:
+        """Begin one of the library's jobs on a spare worker, which goes on with ``then``: to wake another one takes 50 µs."""
+        first = Job(function)
 
-        def work(worker: Worker) -> T:
+        def work(worker: Worker) -> None:
             self._aside.add(worker)
             try:
-                return function()
+                first.run()
+                if then is not None:
+                    then.run()
             finally:
                 self._aside.discard(worker)
 
-        return self.begin(work)
+        self.begin(work, (first, then) if then is not None else (first,))
+        return first
 
     def spare(self, function: Callable[[Worker], T]) -> T:
         """On a worker that has nothing else to do."""
         return self.begin(function).result()
 
-    def begin(self, function: Callable[[Worker], T]) -> Job[T]:
-        """On such a worker, while the caller goes on."""
+    def begin(self, function: Callable[[Worker], T], parts: Sequence[Job[Any]] = ()) -> Job[T]:
+        """On such a worker, while the caller goes on; ``parts``: jobs that the function runs."""
         self._fresh()
         with self._lock:
             worker = self._spares.pop() if self._spares else self._new()
@@ -221,7 +232,7 @@ class Workers:
             finally:
                 self._give_back(worker)
 
-        job = Job(work)
+        job = Job(work, parts)
         worker.start(job)
         return job
 

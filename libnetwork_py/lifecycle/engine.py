@@ -263,9 +263,8 @@ class Engine:
             if acts:
                 deeds.arrive(work)
                 change = self._but_for_others(work.change())
-            self.names.begin(named)
             begun = True
-            self.env.kernel.apply(change)
+            self.env.kernel.apply(change, self.names.beside(named))
             made = True
             if acts:
                 deeds.connect(work)
@@ -489,7 +488,7 @@ class Engine:
         named = self.names.draft(touched if forward else ())
         writes += named.writes
         self._store([*writes, Write(key, None)], happened)
-        self.names.commit(named, touched if forward else ())
+        self.names.commit(named, touched)  # undone, too: files are written while the kernel is busy
 
     def _depart(self, why: str, changes: Sequence[Touched]) -> None:
         """Do what a dead process had left to do, or had begun and not finished: how far it came nobody knows."""

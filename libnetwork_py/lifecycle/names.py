@@ -9,7 +9,7 @@ for the process to have heard it: it hears everything that was said before it an
 where another controller may have told it something meanwhile, its answer is waited for; else that is read before the next thing is said.
 The names are nobody's precondition: a service that cannot be reached is a warning, and is tried again with the next operation.
 
-May import: lifecycle.doors, lifecycle.naming, lifecycle.state, kernel.api, store.api, dns, errors.
+May import: lifecycle.doors, lifecycle.naming, lifecycle.state, kernel.api, store.api, dns, sandbox, errors.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import os
 import socket
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,11 +27,12 @@ from typing import Any, TypeAlias
 from attrs import define, frozen
 
 from .. import dns
-from ..dns.book import Book, Note, box_of
+from ..dns.book import Book, Box, Note, box_of
 from ..dns.holdings import DESCRIPTORS_MAX
 from ..dns.wire import address_of, name_of
 from ..errors import LibnetworkError, Unavailable
 from ..kernel.api import Companion, Kernel, Line
+from ..sandbox import SandboxRecord
 from ..store.api import Write
 from ..types import IPAddress, parse_address
 from .doors import EACH, Doors, Opened, place
@@ -148,8 +150,9 @@ class Names:
         self._still = still
         self._kernel = kernel
         self._doors = Doors(kernel)
-        self._begun: Callable[[], dict[str, Opened]] | None = None
         self._opened: dict[str, Opened] = {}
+        self._ahead: dict[str, tuple[SandboxRecord, bool]] = {}
+        """Whose files were written before the operation was committed, and whether they had any before."""
         self._told = ""
         self._started = False
         self._starts = 0
@@ -221,24 +224,34 @@ class Names:
             self.book.take(draft.gone)
             self._tell(draft.gone, (), draft.token if not draft.come else f"{draft.token}-")
 
-    def begin(self, draft: Draft) -> None:
-        """Begin to open sockets in a sandbox that comes, while the kernel is busy with it."""
+    def beside(self, draft: Draft) -> Callable[[], None] | None:
+        """Return what can be done for a sandbox that comes while the kernel is busy with it; ``None``: nothing."""
         if not self._serving or len(draft.come) > _FEW:
-            return
+            return None
         new = {note[1]: box_of(note[2]) for note in draft.come if note[0] == "box" and note[1] not in self.book.boxes}
         new = {box_id: box for box_id, box in new.items() if place(box.where)}
-        if new:
-            self._begun = self._kernel.aside(lambda: {doors.box_id: doors for doors in self._doors.open(new)})
+        return partial(self._prepare, new) if new else None
 
-    def _take(self) -> dict[str, Opened]:
-        """Take the sockets that were begun."""
-        begun, self._begun = self._begun, None
-        return begun() if begun is not None else {}
+    def _prepare(self, boxes: Mapping[str, Box]) -> None:
+        """Open the sockets of sandboxes, and write their files."""
+        with suppress(LibnetworkError):  # whoever wants them tries again, and says why not
+            self._opened.update({doors.box_id: doors for doors in self._doors.open(boxes)})
+        for record in filter(None, map(self._naming.sandbox, boxes)):
+            self._ahead[record.id] = record, self._files.left(record)
+            self._write(record)
+
+    def _close_opened(self) -> None:
+        opened, self._opened = self._opened, {}
+        for doors in opened.values():
+            doors.close()
 
     def restore(self, records: Iterable[Record]) -> None:
         """Say that it stays after all; ``records``: all there are."""
-        for doors in self._take().values():
-            doors.close()
+        self._close_opened()
+        ahead, self._ahead = self._ahead, {}
+        for record, had in ahead.values():
+            now = self._naming.sandbox(record.id) if had else None
+            self._files.remove(record) if now is None else self._write(now)
         if self._withdrawn:
             self._withdrawn = False
             self.learn([(None, each) for each in records])
@@ -251,21 +264,23 @@ class Names:
 
     def commit(self, draft: Draft, touched: Iterable[Touched]) -> None:
         """Let the service and the sandboxes' files follow, now that it is committed."""
-        self._opened = self._take()
         if draft:
             self._say(draft)
-        for doors in self._opened.values():
-            doors.close()
-        self._opened = {}
+        self._close_opened()
         self.write_files(touched)
 
     def write_files(self, touched: Iterable[Touched]) -> None:
         """Have the files of sandboxes say what the records do; of a process that died after its commit they may not."""
+        ahead, self._ahead = self._ahead, {}
         for record in self._naming.sandboxes(touched):
-            try:
-                self._files.renew(record, make=self._naming.serves(record))
-            except OSError as error:
-                self.warning = f"cannot write hosts and resolv.conf of sandbox {record.name!r}: {error}"
+            if record.id not in ahead:
+                self._write(record)
+
+    def _write(self, record: SandboxRecord) -> None:
+        try:
+            self._files.renew(record, make=self._naming.serves(record))
+        except OSError as error:
+            self.warning = f"cannot write hosts and resolv.conf of sandbox {record.name!r}: {error}"
 
     def _say(self, draft: Draft) -> None:
         """Say what comes."""

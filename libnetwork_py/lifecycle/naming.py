@@ -156,6 +156,10 @@ class Naming:
                 return self._read[1]
         return self._read[1] if self._read else ResolvConf(str(self._path))
 
+    def sandbox(self, sandbox_id: str) -> SandboxRecord | None:
+        """Return the record of a sandbox."""
+        return self._state.sandboxes.get(sandbox_id)
+
     def sandboxes(self, touched: Iterable[tuple[Record | None, Record | None]]) -> list[SandboxRecord]:
         """Return the sandboxes whose files may be different after records changed: those of namespaces of their own."""
         ids = _Scope(self._state, touched).sandboxes

@@ -20,7 +20,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from socket import socket as Socket  # noqa: N812 (the name of a method here)
 from subprocess import Popen
@@ -185,7 +185,7 @@ class FakeKernel:
     def attend(self, directory: Path | None, guard: Callable[..., Socket | None], *, lasting: bool) -> None:
         """Take no notice: no process runs beside this kernel."""
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: Change, beside: Callable[[], object] | None = None) -> None:
         """Remove and make what ``change`` says, or nothing: see `kernel.api.Kernel.apply`."""
         with self._lock:
             before = self._machine.copy()
@@ -210,6 +210,9 @@ class FakeKernel:
                 self._machine = before
                 raise
             self._note((*removed, *altered.values()), change.make, change.why)
+        if beside is not None:
+            with suppress(Exception):
+                beside()
 
     def enforce(self, change: Change) -> None:
         """Make what is missing, mend what differs, remove what is there: see `kernel.api.Kernel.enforce`."""
@@ -326,10 +329,6 @@ class FakeKernel:
     def sockets(self, namespace: str, family: int, kind: int, protocol: int, count: int) -> list[Socket]:
         """Refuse: nothing could be sent."""
         self._refuse(namespace, "open sockets")
-
-    def aside(self, function: Callable[[], T]) -> Callable[[], T]:
-        """Call it when its result is wanted."""
-        return function
 
     def sockets_in_each(
         self, wanted: Sequence[tuple[str, Sequence[tuple[int, int, int]]]]

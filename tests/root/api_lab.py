@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,9 +18,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 from attrs import asdict, frozen
 
 from libnetwork_py import Endpoint, NetworkController, Sandbox
+from libnetwork_py.store import sqlite
 from tests.root import machine, world
 from tests.root.firewall_lab import inside
 
@@ -251,3 +254,18 @@ def sleeper(namespace: str) -> subprocess.Popen[bytes]:
     own = os.stat(namespace).st_ino  # noqa: PTH116 (a namespace is a path of text)
     machine.wait_until(lambda: os.stat(f"/proc/{process.pid}/ns/net").st_ino == own, "the process to be inside")  # noqa: PTH116
     return process
+
+
+@contextmanager
+def failing_disk() -> Iterator[None]:
+    """Every commit after the first fails: an operation's intent is kept, its end is not."""
+    commits: list[str] = []
+
+    def fail(label: str) -> None:
+        commits.append(label)
+        if label == "before commit" and len(commits) > 2:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite, "checkpoint", fail)
+        yield

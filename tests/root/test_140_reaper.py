@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from libnetwork_py import NetworkController, Sandbox
 from libnetwork_py.errors import Unavailable
 from libnetwork_py.kernel.reaper import STALL
-from libnetwork_py.store import sqlite
 from tests.root import machine
+from tests.root.api_lab import failing_disk
 
 
 @pytest.fixture
@@ -82,18 +80,3 @@ def test_a_link_that_is_made_anew_stays(host: str, controller: NetworkController
             assert len(veths(host)) == 1
         finally:
             process.kill()
-
-
-@contextmanager
-def failing_disk() -> Iterator[None]:
-    """Every commit after the first fails: an operation's intent is kept, its end is not."""
-    commits: list[str] = []
-
-    def fail(label: str) -> None:
-        commits.append(label)
-        if label == "before commit" and len(commits) > 2:
-            raise sqlite3.OperationalError("disk I/O error")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite, "checkpoint", fail)
-        yield

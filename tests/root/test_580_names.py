@@ -18,8 +18,9 @@ import pytest
 
 from libnetwork_py import Network, NetworkController, Sandbox
 from libnetwork_py.dns.service import PLACES
+from libnetwork_py.errors import Unavailable
 from tests.root import machine, world
-from tests.root.api_lab import of, serving
+from tests.root.api_lab import failing_disk, of, serving
 from tests.root.machine import run_in, wait_until
 from tests.root.names_lab import Asker, dig, failing, kill, processes, status, upstream
 
@@ -154,7 +155,7 @@ def test_names_come_and_go_at_once(controller: NetworkController, front: Network
 def test_files_follow(controller: NetworkController, front: Network, client: Sandbox) -> None:
     """Both files are there, for root's `ip netns exec` too, as soon as a sandbox is joined, and change with its endpoints."""
     back = controller.create_network("back", subnets="10.8.0.0/24")
-    folder = (Path("/etc/netns") if world.ROOT else _directory(controller) / "netns") / Path(client.key).name
+    folder = _folder(controller, client)
     assert "10.7.0.3\tclient\n" in (folder / "hosts").read_text()
     assert (folder / "resolv.conf").read_text().startswith("nameserver 127.0.0.11\noptions ndots:0\n")
     client.connect(back)
@@ -167,6 +168,28 @@ def test_files_follow(controller: NetworkController, front: Network, client: San
     client.connect(front)
     assert (folder / "hosts").read_text() == "127.0.0.1 mine\n"
     assert (folder / "resolv.conf").read_text().startswith("nameserver 127.0.0.11\n")
+
+
+def _folder(controller: NetworkController, box: Sandbox) -> Path:
+    return (Path("/etc/netns") if world.ROOT else _directory(controller) / "netns") / Path(box.key).name
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize("used", [False, True], ids=["never used", "used before"])
+def test_files_of_a_join_that_failed(controller: NetworkController, front: Network, used: bool) -> None:
+    """A sandbox whose first join fails has the files that it had before, or none; the next join writes them."""
+    box = controller.create_sandbox("late")
+    folder = _folder(controller, box)
+    if used:
+        box.run(["true"], check=True)
+    before = {each.name: each.read_text() for each in folder.glob("*")}
+    assert len(before) == 2 * used
+    with failing_disk(), pytest.raises(Unavailable):
+        box.connect(front)
+    assert {each.name: each.read_text() for each in folder.glob("*")} == before
+    assert folder.exists() == used
+    address = box.connect(front).addresses[0]
+    assert f"{address}\tlate\n" in (folder / "hosts").read_text()
 
 
 def _are_others(directory: Path, before: list[int]) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 
 import pytest
 
+from libnetwork_py.errors import Forbidden
 from libnetwork_py.kernel.workers import Job, Workers
 
 
@@ -41,6 +43,27 @@ def test_what_is_raised_aside_is_raised_when_asked_for(workers: Workers) -> None
     job: Job[object] = workers.aside(lambda: int("none"))
     with pytest.raises(ValueError, match="none"):
         job.settled()
+
+
+def test_what_comes_then_is_done_by_the_same_thread(workers: Workers) -> None:
+    """The first job is over before the second begins, and an error in it changes nothing for that."""
+    second = Job(threading.get_ident)
+    first: Job[object] = workers.aside(lambda: int("none"), second)
+    with pytest.raises(ValueError, match="none"):
+        first.settled()
+    assert second.settled() != threading.get_ident()
+
+
+def test_what_comes_then_fails_with_a_worker_that_cannot_begin() -> None:
+    """Nobody waits for ever for what a lost thread was to do."""
+    with open(os.devnull) as file:  # noqa: PTH123 (a descriptor that is no namespace's)
+        workers = Workers(os.dup(file.fileno()))
+    second = Job(threading.get_ident)
+    first = workers.aside(threading.get_ident, second)
+    for each in (first, second):
+        with pytest.raises(Forbidden, match="cannot enter the host's network namespace"):
+            each.settled()
+    workers.close()
 
 
 def test_the_library_goes_on_the_same_journey_aside(workers: Workers) -> None:
