@@ -11,8 +11,11 @@ May import: the rest of this room that does.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import select
+import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -83,6 +86,8 @@ class Service:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], object]] = {}
         self._said = select.poll()
+        self._is_told = False
+        signal.signal(signal.SIGIO, self._told_something)
         self._answers = Answers(held.book, ttl)
         self._streams = Streams(self, self._ask_by_stream)
         self._forwarder = Forwarder(self)
@@ -178,14 +183,14 @@ class Service:
         mostly: the poller says if there are more.
         """
         receive, send = opened.doors.udp.recvfrom, opened.doors.udp.sendto
-        slow, said, number = self._answer, self._said.poll, opened.doors.udp.fileno
+        slow, number = self._answer, opened.doors.udp.fileno
         alone = 0
 
         def handle(_: int) -> None:
             nonlocal alone
             looked, asked = False, _come(receive, 1)
             while asked:
-                if said(0):
+                if self._is_told:
                     self._heed()
                     if number() < 0:  # by what was heard
                         return
@@ -206,8 +211,13 @@ class Service:
 
         return handle
 
+    def _told_something(self, *_: object) -> None:
+        """Take note that a controller has said something; see `_signals`."""
+        self._is_told = True
+
     def _heed(self) -> None:
         """Hear what was said before the questions were asked that have been read: whoever was told of a name asks for it at once."""
+        self._is_told = False  # first: what is said from here on is told again
         for fd, _ in self._said.poll(0):
             handler = self._handlers.get(fd)
             if handler is not None:
@@ -231,7 +241,8 @@ class Service:
         return bool(reply.messages)
 
     def _ask_by_stream(self, stream: Stream, packet: bytes) -> bool:
-        self._heed()
+        if self._is_told:
+            self._heed()
         opened = self._open.get(stream.box_id)
         return opened is not None and self._answer(
             opened, packet, lambda answer: self._streams.answer(stream, answer), stream=True
@@ -286,6 +297,8 @@ class Service:
         self.lines.add(line)
         self.watch(line, select.EPOLLIN, lambda _: self._line_ready(line))
         self._said.register(line, select.POLLIN)
+        _signals(line)
+        self._is_told = True  # something may have been said before
 
     def _line_ready(self, line: socket.socket) -> None:
         """Take in all that was said, before any question is answered that was asked after it."""
@@ -428,6 +441,16 @@ def _come(receive: Callable[[int], tuple[bytes, Any]], most: int, size: int = wi
     except OSError:
         pass
     return asked
+
+
+def _signals(line: socket.socket) -> None:
+    """Have SIGIO sent to this process whenever something is said (fcntl(2), ``O_ASYNC``).
+
+    The kernel does so before whoever said it goes on, and Python calls the handler before the next question is looked up: to ask
+    every time whether something was said would take a system call for each question.
+    """
+    fcntl.fcntl(line, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(line, fcntl.F_SETFL, fcntl.fcntl(line, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _send(send: Callable[[bytes, Any], object], answer: bytes, client: Any) -> None:

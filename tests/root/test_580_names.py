@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -150,6 +151,44 @@ def test_names_come_and_go_at_once(controller: NetworkController, front: Network
             assert status(client, "late", "A") == "SERVFAIL"
     assert asker.asked > 50
     assert (asker.lost, asker.refused, asker.codes) == (0, 0, {0})
+
+
+def test_no_answer_is_stale_beside_a_flood(controller: NetworkController, front: Network, client: Sandbox) -> None:
+    """Who joins a sandbox and asks for it at once is told of it, and of its end, while others keep the service busy."""
+    ended = threading.Event()
+    with (
+        client.socket(socket.AF_INET, socket.SOCK_DGRAM) as flooding,
+        client.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking,
+    ):
+        for each in (flooding, asking):
+            each.connect(("127.0.0.11", 53))
+            each.settimeout(10)
+
+        question = dns.message.make_query("client", "A").to_wire()
+
+        def flood() -> None:
+            while not ended.is_set():
+                for _ in range(50):
+                    flooding.send(question)
+                for _ in range(50):
+                    flooding.recv(512)
+
+        def ask() -> list[str]:
+            asking.send(dns.message.make_query("late", "A").to_wire())
+            return [str(each) for found in dns.message.from_wire(asking.recv(512)).answer for each in found]
+
+        flooder = threading.Thread(target=flood)
+        flooder.start()
+        try:
+            for _ in range(100):
+                late = controller.create_sandbox("late")
+                address = late.connect(front).addresses[0]
+                assert ask() == [str(address)]
+                late.delete()
+                assert ask() == []
+        finally:
+            ended.set()
+            flooder.join()
 
 
 def test_files_follow(controller: NetworkController, front: Network, client: Sandbox) -> None:
