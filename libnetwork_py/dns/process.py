@@ -168,6 +168,7 @@ def main(arguments: Sequence[str]) -> None:
     if os.fork():
         os._exit(0)
     place, how, ttl = arguments
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the caller may block signals, but one says that something was said
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two sockets a sandbox, or more

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import select
+import signal
 import socket
 import struct
 import time
@@ -243,6 +244,20 @@ def test_padded_questions(controller: NetworkController, client: Sandbox) -> Non
 def _resident(process: int) -> int:
     """Return the bytes of memory that a process has."""
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_a_caller_that_blocks_signals(host: str) -> None:
+    """A thread that blocks every signal starts a service that blocks none, so that it hears at once what it is told."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        with NetworkController.temporary(host=host) as controller:
+            controller.create_sandbox("web").connect(controller.create_network("front"))
+            directory = _directory(controller)
+            wait_until(lambda: len(processes(directory)) == 2, "both processes")
+            told = [Path(f"/proc/{each}/status").read_text() for each in processes(directory)]
+            assert [each.partition("SigBlk:")[2].split()[0].strip("0") for each in told] == ["", ""]
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def test_slow_and_silent_streams(controller: NetworkController, client: Sandbox) -> None:
