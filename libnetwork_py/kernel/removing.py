@@ -3,9 +3,10 @@
 Division of labour: `Remover` finds what needs a message of its own. A namespace takes everything inside with it, and every pair that
 ends in it; a link takes its addresses, routes, entries and settings. A VXLAN device is always removed itself: the kernel takes dropped
 namespaces apart in its own time, and until then nobody else could have the device's number. One link is deleted by name; several are
-put into a group of their own and deleted together, because the kernel waits for each deletion (25 ms) but only once for a group.
+put into a group of their own and deleted together, because the kernel waits for each deletion (25 ms) but only once for a group; the
+caller is not made to wait for that, see `departing`.
 
-May import: stack, messages, qdiscs, tunnels, desired, errors.
+May import: stack, departing, messages, qdiscs, tunnels, desired, errors.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from ..desired import (
 )
 from ..errors import LibnetworkError, NotFound
 from . import messages, qdiscs, tunnels
+from .departing import depart
 from .making import Inner
 from .messages import GONE
 from .opener import remove_all
@@ -216,12 +218,17 @@ class Remover(Effort):
             self.done(each)
 
     def _delete(self, path: str, words: list[Link]) -> None:
-        if len(words) == 1:
-            self._send(path, [(words[0], messages.delete_link(words[0].name))])
-            return
-        group = secrets.randbits(31) | 1
-        steps: list[Step] = [(word, messages.regroup(word.name, group)) for word in words]
-        self._send(path, [*steps, (words[-1], messages.delete_group(group))])
+        steps: list[Step] = [(words[0], messages.delete_link(words[0].name))]
+        if len(words) > 1:
+            group = secrets.randbits(31) | 1
+            steps = [(word, messages.regroup(word.name, group)) for word in words]
+            steps.append((words[-1], messages.delete_group(group)))
+        self.begin(words)
+        try:
+            refusals = depart(self.sockets, path, [word.name for word in words], [message for _, message in steps])
+        except NotFound:  # the namespace is gone, with all that was in it
+            refusals = []
+        self.answered(steps, refusals, "remove", GONE)
 
     def _send(self, path: str, steps: list[Step]) -> None:
         try:

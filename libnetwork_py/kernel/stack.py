@@ -21,7 +21,7 @@ from ..errors import LibnetworkError, NotFound
 from .messages import meaning
 from .opener import Opener
 from .relays import Relays
-from .transport import NETLINK_NETFILTER, Transport, refused
+from .transport import NETLINK_NETFILTER, Refusal, Transport, refused
 from .workers import Job
 
 Step: TypeAlias = tuple[Word, bytes | bytearray]
@@ -208,7 +208,13 @@ class Effort:
     def send(self, transport: Transport, steps: Sequence[Step], doing: str, tolerated: Iterable[int] = ()) -> bool:
         """Send one message per step; a refusal counts as done if its errno is tolerated. Return whether all were done."""
         self.begin([word for word, _ in steps])
-        bad = [each for each in transport.send([message for _, message in steps]) if each.errno not in tolerated]
+        return self.answered(steps, transport.send([message for _, message in steps]), doing, tolerated)
+
+    def answered(
+        self, steps: Sequence[Step], refusals: Sequence[Refusal], doing: str, tolerated: Iterable[int] = ()
+    ) -> bool:
+        """Say what became of messages that were sent; see `send`."""
+        bad = [each for each in refusals if each.errno not in tolerated]
         undone = {each.index for each in bad}
         for index, (word, _) in enumerate(steps):
             if index not in undone:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from libnetwork_py.desired import HOST, Address, Bridge, Change, Namespace, Route, Sysctl, Veth, Word
-from libnetwork_py.errors import Conflict, InvalidParameter, LibnetworkError, NotFound, Unavailable
+from libnetwork_py.errors import Conflict, InvalidParameter, LibnetworkError, NotFound, NotSupported, Unavailable
 from libnetwork_py.kernel import transport
 from libnetwork_py.kernel.linux import LinuxKernel
 from libnetwork_py.types import MacAddress
@@ -138,6 +138,25 @@ def test_removing_what_is_gone_is_no_error(ours: LinuxKernel, where: str) -> Non
     for word in reversed(words):
         ours.apply(removing(word))
         ours.apply(removing(word))
+
+
+def test_a_deleted_link_is_gone_and_its_name_free(ours: LinuxKernel, host: str, where: str) -> None:
+    """Nobody finds it when the change returns, and another of the same name can be made, though the kernel is not through with it."""
+    words = (*NETWORK, *sandbox(1, where))
+    pair = [word for word in words if isinstance(word, Veth)]
+    ours.apply(making(*words))
+    before = set(machine.links(host))
+    for going in (pair, pair, [BRIDGE], [BRIDGE]):
+        ours.apply(removing(*going))
+        assert before - set(machine.links(host)) == {word.name for word in going}
+        ours.apply(making(*going))
+        assert set(machine.links(host)) == before
+
+
+def test_a_link_that_cannot_be_deleted(ours: LinuxKernel) -> None:
+    """The kernel's refusal arrives, though nobody waits for the end of a deletion."""
+    with pytest.raises(NotSupported, match="cannot remove bridge lo: this kernel cannot do it"):
+        ours.apply(removing(Bridge(HOST, "lo", MAC)))
 
 
 def test_many_links_go_together_and_take_no_stranger(ours: LinuxKernel, host: str, where: str) -> None:
