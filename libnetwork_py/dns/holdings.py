@@ -43,12 +43,13 @@ class Change(NamedTuple):
 
 
 class Holdings:
-    """Names, sockets, and a token that says which state of the records they are."""
+    """Names, sockets, and a token that says which state of the records they are; and how many controllers were there last."""
 
     def __init__(self) -> None:
         self.book = Book()
         self.doors: dict[str, Doors] = {}
         self.token = ""
+        self.controllers = 0
         self._notes: list[Note] = []
         self._text = ""
         self._opened: dict[str, Doors] = {}

@@ -104,6 +104,8 @@ class Process:
         elif "echo" in message:
             with suppress(OSError):  # it does not listen any more: how that came is what it says next
                 line.send(json.dumps(message).encode(), socket.MSG_DONTWAIT)
+        elif "controllers" in message:
+            held.controllers = message["controllers"]
         elif "lost" in message:
             gone = held.lose(message["lost"])
         else:

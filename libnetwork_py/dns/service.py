@@ -38,6 +38,8 @@ ALONE = 8
 """After so many questions that came alone, only one in so many is followed by a look for more."""
 LOOK = 1.0
 """Seconds between two looks: whether anybody still needs the service, whether its namespaces are still there and its keeper well."""
+CATCH_UP = 0.5
+"""Seconds that controllers have to say again what the process before this one may have died of hearing."""
 SOON = 0.02
 """Seconds after which at the latest what came is counted in."""
 PLACES = 100
@@ -98,8 +100,10 @@ class Service:
         self._due = self._looked = self._paused = time.monotonic()
         self.watch(listener, select.EPOLLIN, self._accept)
         self._meet(keeper)
-        for box_id, doors in held.doors.items():
-            self._serve(box_id, doors)
+        self._awaited = held.controllers
+        self._heard: set[socket.socket] = set()
+        held.controllers = 0
+        self._catch_up()
 
     # Waiting
 
@@ -140,6 +144,9 @@ class Service:
             self._look_for_lost()
             self._look_for_keeper()
         times = [each for each in (self._streams.tidy(), self._forwarder.tidy()) if each is not None]
+        if self._awaited:
+            self._catch_up()
+            times.append(CATCH_UP / 10)
         self._due = min([self._due, *(now + each for each in times)])
 
     def _hurry(self) -> None:
@@ -153,6 +160,13 @@ class Service:
             self._tell_keeper(json.dumps({"lost": lost}).encode(), [])
             for box_id, doors in self.held.lose(lost).items():
                 self._leave(box_id, doors)
+
+    def _catch_up(self) -> None:
+        """Serve, once every controller of the process before has spoken: what one of them had said last, that one may not have heard."""
+        if len(self._heard) >= self._awaited or time.monotonic() >= self.since + CATCH_UP:
+            self._awaited = 0
+            for box_id in self.held.doors.keys() - self._open.keys():
+                self._serve(box_id, self.held.doors[box_id])
 
     def end(self) -> None:
         """Tell the keeper that it is over."""
@@ -273,8 +287,9 @@ class Service:
             opened, box = self._open.get(box_id), self.held.book.boxes.get(box_id)
             if opened is not None and box is not None:
                 opened.box, opened.view = box, self._view(box)
-        for box_id in change.opened.keys() & self.held.book.boxes.keys():
-            self._serve(box_id, change.opened[box_id])
+        if not self._awaited:
+            for box_id in change.opened.keys() & self.held.book.boxes.keys():
+                self._serve(box_id, change.opened[box_id])
 
     def _leave(self, box_id: str, doors: Doors) -> None:
         """Serve a sandbox no more."""
@@ -299,6 +314,7 @@ class Service:
         self._said.register(line, select.POLLIN)
         _signals(line)
         self._is_told = True  # something may have been said before
+        self._count()
 
     def _line_ready(self, line: socket.socket) -> None:
         """Take in all that was said, before any question is answered that was asked after it."""
@@ -321,6 +337,8 @@ class Service:
     ) -> dict[str, Any] | None:
         """Do as a controller says. What comes in parts waits for the last: another controller may speak meanwhile."""
         if "hello" in message:
+            if message.get("token") == self.held.token:
+                self._has_spoken(line)
             return self._tell_what_is_held(line)
         self._parts.setdefault(line, []).append(Part(message, descriptors, data))
         if message.get("more"):
@@ -329,7 +347,14 @@ class Service:
             self._drop_parts(line)
             return {"token": self.held.token, "stale": True}
         self._take(self._parts.pop(line))
+        self._has_spoken(line)
         return {"token": self.held.token}
+
+    def _has_spoken(self, line: socket.socket) -> None:
+        """Take note that a controller has nothing to add."""
+        if self._awaited:
+            self._heard.add(line)
+            self._catch_up()
 
     def _tell_what_is_held(self, line: socket.socket) -> dict[str, Any]:
         """Say what this process has, in as many messages as it takes, and return the last."""
@@ -362,7 +387,12 @@ class Service:
         self.lines.discard(line)
         self._drop_parts(line)
         line.close()
+        self._count()
         self._due = 0.0  # it may have been the last
+
+    def _count(self) -> None:
+        self.held.controllers = len(self.lines)
+        self._tell_keeper(json.dumps({"controllers": len(self.lines)}).encode(), [])
 
     # The keeper
 

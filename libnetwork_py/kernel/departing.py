@@ -13,37 +13,35 @@ import time
 from collections.abc import Sequence
 
 from ..errors import NotFound
-from .stack import Sockets
+from .stack import Sockets, Stack
 from .transport import Buffer, Refusal, Transport
 
 PAUSE = 0.0002
 """Seconds between looks: a veth pair is off the list after 0.5 ms, a bridge after 3 ms."""
 
 
-def depart(sockets: Sockets, path: str, names: Sequence[str], messages: Sequence[Buffer]) -> list[Refusal]:
+def depart(sockets: Sockets, stack: Stack, names: Sequence[str], messages: Sequence[Buffer]) -> list[Refusal]:
     """Send messages that delete the links ``names``; return what was refused, by the time they are gone or all is answered.
 
     Raises:
         LibnetworkError: the messages could not be sent.
     """
-    transport, looking = sockets.inside(path), sockets.inside(path)
 
     def send() -> list[Refusal]:
+        transport = sockets.inside(stack.path)  # the caller goes on with the other one
         try:
             return transport.send(messages)
         finally:
             transport.close()
 
+    looking = stack.transport
     job = sockets.opener.aside(send)
-    try:
-        left = list(names)
-        while left and not job.finished:
-            if _is_there(looking, left[-1]):
-                time.sleep(PAUSE)
-            else:
-                left.pop()
-    finally:
-        looking.close()
+    left = list(names)
+    while left and not job.finished:
+        if _is_there(looking, left[-1]):
+            time.sleep(PAUSE)
+        else:
+            left.pop()
     return job.settled() if left else []
 
 

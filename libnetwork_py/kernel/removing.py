@@ -2,7 +2,8 @@
 
 Division of labour: `Remover` finds what needs a message of its own. A namespace takes everything inside with it, and every pair that
 ends in it; a link takes its addresses, routes, entries and settings. A VXLAN device is always removed itself: the kernel takes dropped
-namespaces apart in its own time, and until then nobody else could have the device's number. One link is deleted by name; several are
+namespaces apart in its own time, and until then nobody else could have the device's number; likewise a pair of which only the outer end
+is in one. One link is deleted by name; several are
 put into a group of their own and deleted together, because the kernel waits for each deletion (25 ms) but only once for a group; the
 caller is not made to wait for that, see `departing`.
 
@@ -155,6 +156,9 @@ class Remover(Effort):
         return True
 
     def _goes_along(self, word: Word) -> bool:
+        """Whether a namespace takes a word along; a pair only where its inner end goes: the sandbox would keep that for a while."""
+        if isinstance(word, Veth):
+            return word.peer_namespace in self._dropped
         return not isinstance(word, Namespace | Vxlan) and bool(self._dropped & set(_ends(word)))
 
     def _inner(self, words: list[Word], links: list[Link | Moved]) -> None:
@@ -225,7 +229,9 @@ class Remover(Effort):
             steps.append((words[-1], messages.delete_group(group)))
         self.begin(words)
         try:
-            refusals = depart(self.sockets, path, [word.name for word in words], [message for _, message in steps])
+            refusals = depart(
+                self.sockets, self.stack(path), [word.name for word in words], [message for _, message in steps]
+            )
         except NotFound:  # the namespace is gone, with all that was in it
             refusals = []
         self.answered(steps, refusals, "remove", GONE)

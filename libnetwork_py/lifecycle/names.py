@@ -351,7 +351,7 @@ class Names:
                 wait=False,
             )
             return
-        known = self._ask(line)
+        known = self._ask(line, token)
         places: Mapping[str, int] = known["doors"]
         wanting = [each for each, box in self.book.boxes.items() if places.get(each, -1) != place(box.where)]
         if not wanting and known["token"] == token and places.keys() == self.book.boxes.keys():
@@ -436,9 +436,9 @@ class Names:
         yield from self._doors.open({each: self.book.boxes[each] for each in wanted if each not in self._opened})
         yield from [self._opened.pop(each) for each in wanted if each in self._opened]
 
-    def _ask(self, line: Line) -> dict[str, Any]:
-        """Return what the process has."""
-        line.say(b'{"hello": 1}')
+    def _ask(self, line: Line, token: str = "") -> dict[str, Any]:
+        """Return what the process has; ``token``: with that one it has all that there is."""
+        line.say(json.dumps({"hello": 1, "token": token}).encode())
         answer = self._hear(line)
         while answer.get("more"):
             last = json.loads(line.hear())

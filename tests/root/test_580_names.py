@@ -258,6 +258,16 @@ def test_either_process_may_die(controller: NetworkController, front: Network, c
     assert asker.lost <= 3 * which
 
 
+def test_what_a_dead_process_was_told(controller: NetworkController, front: Network, client: Sandbox) -> None:
+    """What the service was told and died without having heard is in the first answer after its death."""
+    service = processes(_directory(controller))[-1]
+    os.kill(service, signal.SIGSTOP)
+    late = controller.create_sandbox("late")
+    address = late.connect(front).addresses[0]
+    os.kill(service, signal.SIGKILL)
+    assert dig(client, "late", "A") == [str(address)]
+
+
 def test_both_processes_die(controller: NetworkController, client: Sandbox) -> None:
     """When both are killed, the controller starts the service again within a second, with all names."""
     directory = _directory(controller)
