@@ -6,6 +6,7 @@ One host is killed. Its packets go on until its lease is over; then its address 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from libnetwork_py import NetworkController
 from libnetwork_py.errors import LibnetworkError
 
 LEASE = 2.0
-ETCD = shutil.which("etcd", path=f"{Path(__file__).parents[1]}/build/engines/usr/bin:/usr/bin:/usr/local/bin")
+ENGINES = os.environ.get("LIBNETWORK_PY_ENGINES", Path(__file__).parents[1] / "build/engines")
+ETCD = shutil.which("etcd", path=f"{ENGINES}/usr/bin:/usr/bin:/usr/local/bin")
 
 
 def host(path: str, advertise: str, state: Path, cluster: str, orders: Connection) -> None:
