@@ -37,11 +37,15 @@ def depart(sockets: Sockets, stack: Stack, names: Sequence[str], messages: Seque
     looking = stack.transport
     job = sockets.opener.aside(send)
     left = list(names)
-    while left and not job.finished:
-        if _is_there(looking, left[-1]):
-            time.sleep(PAUSE)
-        else:
-            left.pop()
+    try:
+        while left and not job.finished:
+            if _is_there(looking, left[-1]):
+                time.sleep(PAUSE)
+            else:
+                left.pop()
+    except BaseException:
+        job.settle()  # an interrupt: whoever undoes this must see what became of it
+        raise
     return job.settled() if left else []
 
 
