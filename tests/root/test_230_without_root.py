@@ -313,7 +313,9 @@ with NetworkController.temporary(config={"privilege": "user"}) as controller:
 
 
 @pytest.mark.skipif(shutil.which("pasta") is None, reason="no pasta: scripts/install-packages installs it")
-@pytest.mark.skipif(not os.access("/dev/net/tun", os.R_OK | os.W_OK), reason="/dev/net/tun is root's alone: udev opens it")
+@pytest.mark.skipif(
+    not os.access("/dev/net/tun", os.R_OK | os.W_OK), reason="/dev/net/tun is root's alone: udev opens it"
+)
 def test_pasta_leads_outside(host: str, outside: machine.Outside) -> None:
     """Where pasta is installed a sandbox reaches the outside of the machine, which sees the machine's own address."""
     with serving(at(outside.namespace), 9000):
