@@ -56,6 +56,8 @@ RETRY = {"max_tries": -1, "delay": 0.1, "max_delay": 1.0}
 
 _AWAY = (ConnectionLoss, ConnectionClosedError, SessionExpiredError)
 _CHANGED = (BadVersionError, NoNodeError, NodeExistsError, RolledBackError)
+_ABANDON_SECONDS, _ABANDON_PAUSE = 15.0, 0.05
+"""How long a client's thread, which may be in the middle of connecting, is given to end, and between two looks."""
 
 logger = logging.getLogger(__name__)
 logger.addHandler(logging.NullHandler())
@@ -297,10 +299,15 @@ def _end(client: Any) -> None:
 
 def _abandon(client: Any) -> None:
     """Leave a session to run out: end the client's threads without the word that would end it at once."""
-    # kazoo has no call for it: it is told to stop, and finds its connection broken
+    # kazoo has no call for it: it is told to stop, and finds its connection broken; more than once, if it was just connecting anew
     client._stopped.set()  # noqa: SLF001
-    if client._connection._socket is not None:  # noqa: SLF001
-        with suppress(OSError):
-            client._connection._socket.shutdown(socket.SHUT_RDWR)  # noqa: SLF001
-    client._safe_close()  # noqa: SLF001
-    client.close()
+    connection, end = client._connection, time.monotonic() + _ABANDON_SECONDS  # noqa: SLF001
+    while time.monotonic() < end:
+        sock = connection._socket  # noqa: SLF001
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        if connection.connection_stopped.wait(_ABANDON_PAUSE):
+            client._safe_close()  # noqa: SLF001
+            client.close()
+            return
