@@ -64,9 +64,8 @@ def compose(identity: str, store: Store, kernel: Kernel, config: ControllerConfi
         ipams.register("default", DefaultIpam(config.address_pools))
     ports = Reservations(partial(kernel.sockets, HOST), *_free_ports(kernel))
     ours = table(HOST, f"{TABLE_PREFIX}{identity[:8]}")
-    apart = kernel.privilege == "user" or not files.can_be_written()
-    place = directory / "netns" if directory is not None and apart else files.DIRECTORY
-    return Env(identity, store, kernel, drivers, ipams, ports, ours, config, kernel.files or place)
+    place, behind = _places(kernel, directory)
+    return Env(identity, store, kernel, drivers, ipams, ports, ours, config, place, behind)
 
 
 def name_service(kernel: LinuxKernel, directory: Path, how: str, config: ControllerConfig) -> Summons:
@@ -82,6 +81,15 @@ def name_service(kernel: LinuxKernel, directory: Path, how: str, config: Control
 
     program = Program(PACKAGE, (str(directory / PACKAGE.name), how, str(config.dns_ttl)))
     return partial(Child, kernel.opener, directory, program)
+
+
+def _places(kernel: Kernel, directory: Path | None) -> tuple[Path, Path | None]:
+    """Return where sandboxes have folders for their files, and what these are links into, if they are."""
+    if kernel.files is not None:
+        return kernel.files, None
+    if directory is not None and (kernel.privilege == "user" or not files.can_be_written(files.DIRECTORY)):
+        return directory / "netns", None
+    return files.DIRECTORY, files.BEHIND if files.can_be_written(files.BEHIND) else None
 
 
 def _free_ports(kernel: Kernel) -> tuple[range, frozenset[int]]:

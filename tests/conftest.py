@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -54,6 +56,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     if not parser_knows_timeout():
         parser.addini("timeout", "seconds a test may take; kept by pytest-timeout, ignored without it")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have temporary files of the run, its workers' and its programs' in one folder, which goes with it; `tmp_path` stays where it was."""
+    if not hasattr(config, "workerinput"):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+        folder = tempfile.mkdtemp(prefix="lnpy-")  # short: paths of sockets are at most 107 bytes
+        os.environ["TMPDIR"], tempfile.tempdir = folder, None
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def parser_knows_timeout() -> bool:

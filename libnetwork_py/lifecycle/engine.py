@@ -72,7 +72,7 @@ class Engine:
             self.state, env.drivers, env.table, self.baseline, env.id, localhost=env.kernel.localhost
         )
         naming = Naming(self.state, self.describer, env.resolv_conf, env.kernel.reach)
-        self.files = Files(env.files, naming.files)
+        self.files = Files(env.files, naming.files, env.behind)
         self.names = Names(naming, self.files, env.kernel, env.summons, self.reading)
         self.addressing = Addressing(env.ipams, env.kernel)
         self.addressing.warn(self.warnings)

@@ -28,6 +28,7 @@ class Env:
         id: The controller's own id.
         table: Its firewall table.
         files: Where each sandbox has a folder for its files.
+        behind: What the folders in ``files`` are links into; ``None``: they are folders.
         resolv_conf: The host's file.
         temporary: Whether all that the controller makes is to go with it.
         summons: Finds and starts the name service's process, if there is to be one.
@@ -42,6 +43,7 @@ class Env:
     table: Table
     config: ControllerConfig
     files: Path = Path("/etc/netns")
+    behind: Path | None = None
     resolv_conf: Path = Path("/etc/resolv.conf")
     summons: Summons | None = None
     temporary: bool = False

@@ -1,5 +1,7 @@
 """A sandbox's ``hosts`` and ``resolv.conf``, where ``ip netns exec`` looks for them: ``/etc/netns/NAME/``.
 
+Where that is the machine's, ``NAME`` is a link to a folder in memory (`BEHIND`): on a disk where files come and go all the time, making a
+folder and two files took longer than the kernel does for the sandbox's interface, and none of it need outlast the machine's next start.
 Without root they are kept with the controller's records.
 
 What is there under the name of an adopted namespace belongs to whoever made that: its sandbox has a folder of its own.
@@ -24,14 +26,15 @@ from ..sandbox import SandboxRecord
 from .state import Record
 
 DIRECTORY = Path("/etc/netns")
+BEHIND = Path("/run/libnetwork_py-netns")
 NAMES = ("hosts", "resolv.conf")
-ATTRIBUTE = "user.libnetwork_py"
-"""Extended attribute with the digest of what was written."""
+ATTRIBUTES = ("user.libnetwork_py", "trusted.libnetwork_py")
+"""Extended attribute with the digest of what was written; file systems in memory have none of users' before Linux 6.6, but root's."""
 
 
-def can_be_written() -> bool:
-    """Return whether files can be made in `DIRECTORY`; not so on a system that is read only, or that is somebody else's."""
-    there = next(each for each in (DIRECTORY, *DIRECTORY.parents) if each.exists())
+def can_be_written(directory: Path) -> bool:
+    """Return whether files can be made in a directory; not so on a system that is read only, or that is somebody else's."""
+    there = next(each for each in (directory, *directory.parents) if each.exists())
     return os.access(there, os.W_OK)
 
 
@@ -41,10 +44,14 @@ class Files:
     Args:
         directory: Where each sandbox has a folder.
         contents: Says what they hold: hosts, resolv.conf.
+        behind: Where the folders are, if ``directory`` is to have links to them alone.
     """
 
-    def __init__(self, directory: Path, contents: Callable[[SandboxRecord], tuple[str, str]]) -> None:
+    def __init__(
+        self, directory: Path, contents: Callable[[SandboxRecord], tuple[str, str]], behind: Path | None = None
+    ) -> None:
         self._directory = str(directory)
+        self._behind = behind and str(behind)
         self._contents = contents
         self._written: dict[str, int] = {}
 
@@ -74,7 +81,7 @@ class Files:
             make: Write also those that are not there.
         """
         folder = self._folder(record)
-        made = make and _made(folder)
+        made = make and self._make(folder)
         if not make and not os.path.isdir(folder):  # noqa: PTH112 (with every operation)
             return
         for name, text in zip(NAMES, self._contents(record), strict=True):
@@ -84,7 +91,7 @@ class Files:
 
     def left(self, record: Record | None) -> bool:
         """Return whether a record has files."""
-        return isinstance(record, SandboxRecord) and record.key != HOST and os.path.isdir(self._folder(record))  # noqa: PTH112 (a thousand in a row)
+        return isinstance(record, SandboxRecord) and record.key != HOST and os.path.lexists(self._folder(record))
 
     def remove(self, record: Record | None) -> None:
         """Remove a sandbox's files."""
@@ -96,7 +103,37 @@ class Files:
                 os.unlink(f"{folder}/{name}")  # noqa: PTH108 (a thousand in a row)
                 self._written.pop(f"{folder}/{name}", None)
         with suppress(OSError):
-            os.rmdir(folder)  # noqa: PTH106
+            if self._behind and self._is_link(folder):
+                with suppress(FileNotFoundError):
+                    os.rmdir(self._target(folder))  # noqa: PTH106
+                os.unlink(folder)  # noqa: PTH108 (last: whoever finds no link has nothing left to remove)
+            else:
+                os.rmdir(folder)  # noqa: PTH106
+
+    def _make(self, folder: str) -> bool:
+        """Make a folder if it is not there; return whether it was made."""
+        try:
+            if self._behind:
+                os.symlink(self._target(folder), folder)  # noqa: PTH211
+            else:
+                os.mkdir(folder)  # noqa: PTH102 (with every first join)
+        except FileExistsError:
+            if not self._behind or not self._is_link(folder):
+                return False
+        except FileNotFoundError:
+            os.makedirs(self._directory, exist_ok=True)  # noqa: PTH103
+            return self._make(folder)
+        return not self._behind or _made(self._target(folder))
+
+    def _is_link(self, folder: str) -> bool:
+        """Return whether a folder is a link of ours."""
+        try:
+            return os.readlink(folder) == self._target(folder)  # noqa: PTH115
+        except OSError:
+            return False
+
+    def _target(self, folder: str) -> str:
+        return f"{self._behind}/{folder.rpartition('/')[2]}"
 
     def _folder(self, record: SandboxRecord) -> str:
         """Text: with every operation, and a `Path` takes ten times as long."""
@@ -137,20 +174,19 @@ class Files:
         digest = _digest(found)
         if self._written.get(path) == _short(digest):
             return True
-        try:
-            return os.getxattr(fd, ATTRIBUTE) == digest.encode()
-        except OSError:
-            return False
+        return any(_attribute(fd, name) == digest.encode() for name in ATTRIBUTES)
 
     def _mark(self, fd: int, path: str, text: bytes) -> None:
         digest = _digest(text)
         self._written[path] = _short(digest)
-        with suppress(OSError):  # not every file system has them
-            os.setxattr(fd, ATTRIBUTE, digest.encode())
+        for name in ATTRIBUTES:
+            with suppress(OSError):  # not every file system has them
+                os.setxattr(fd, name, digest.encode())
+                return
 
 
 def _made(folder: str) -> bool:
-    """Make a folder if it is not there; return whether it was made."""
+    """Make a folder in memory, or return ``False``."""
     try:
         os.mkdir(folder)  # noqa: PTH102 (with every first join)
     except FileExistsError:
@@ -158,6 +194,13 @@ def _made(folder: str) -> bool:
     except FileNotFoundError:
         os.makedirs(folder, exist_ok=True)  # noqa: PTH103
     return True
+
+
+def _attribute(fd: int, name: str) -> bytes:
+    try:
+        return os.getxattr(fd, name)
+    except OSError:
+        return b""
 
 
 def _short(digest: str) -> int:

@@ -32,10 +32,9 @@ from attrs import frozen
 from libnetwork_py import NetworkController
 from libnetwork_py.kernel import transport
 from libnetwork_py.store import directory, sqlite
-from tests.root.machine import NAMESPACES, run_in, wait_until
+from tests.root.machine import FILES, NAMESPACES, run_in, wait_until
 
 ROOT = Path(__file__).parents[2]
-ETC = Path("/etc/netns")
 HOST_SYSCTLS = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
 SANDBOX_SYSCTLS = ("ipv4/ip_default_ttl", "ipv6/conf/default/disable_ipv6")
 TOOLS = f"""
@@ -216,8 +215,8 @@ def remove_remains(tag: str) -> None:
     for path in list(NAMESPACES.glob(f"{tag}-*")):
         with suppress(AssertionError):
             run_in("", ["ip", "netns", "del", path.name])
-    for path in ETC.glob(f"{tag}-*"):
-        shutil.rmtree(path)
+    for path in (each for place in FILES for each in place.glob(f"{tag}-*")):
+        path.unlink() if path.is_symlink() else shutil.rmtree(path)
 
 
 # what witnesses see
@@ -226,8 +225,8 @@ def remove_remains(tag: str) -> None:
 def seen(host: str, tag: str) -> dict[str, Any]:
     """Return what is in the host, in the sandboxes and beside them, as tools and the file system show it."""
     names = sorted(path.name for path in NAMESPACES.iterdir() if path.name.startswith(f"{tag}-"))
-    ours = list(ETC.glob(f"{tag}-*"))  # what others have beside it may go while it is looked through
-    files = [str(path.relative_to(ETC)) for top in ours for path in (top, *top.rglob("*"))]
+    ours = [each for place in FILES for each in place.glob(f"{tag}-*")]  # what others have beside it may go meanwhile
+    files = [str(path) for top in ours for path in (top, *top.rglob("*"))]
     found = {name.removeprefix(f"{tag}-"): _inside(str(NAMESPACES / name), tag) for name in names}
     return found | {
         "": _inside(host, tag, "nft -j list ruleset") | {"files": sorted(_plain(each, tag) for each in files)}

@@ -23,6 +23,8 @@ from attrs import asdict, field, frozen
 from tests.root import world
 
 NAMESPACES = world.NAMESPACES
+FILES = Path("/etc/netns"), Path("/run/libnetwork_py-netns")
+"""Where sandboxes' files are: links, and the folders behind them."""
 SYSCTLS = (
     "ipv4/conf/all/forwarding",
     "ipv4/conf/all/route_localnet",
@@ -173,6 +175,7 @@ class Traces:
     sysctls: frozenset[str] = frozenset()
     mounts: frozenset[str] = frozenset()
     processes: frozenset[str] = frozenset()
+    files: frozenset[str] = frozenset()
 
     def added(self, before: Traces) -> Mapping[str, list[str]]:
         """Return what is here and was not ``before``, by kind.
@@ -206,6 +209,7 @@ def traces() -> Traces:
         frozenset(f"{name} = {path.read_text().strip()}" for name, path in _settings().items()),
         frozenset(_mounts()),
         frozenset(_children()),
+        frozenset(str(path) for place in FILES if place.is_dir() for path in place.iterdir()),
     )
 
 

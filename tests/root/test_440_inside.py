@@ -67,8 +67,11 @@ def test_ip_netns_exec_sees_the_same_files(box: Sandbox) -> None:
         machine.run("ip", "netns", "exec", name, "cat", "/etc/resolv.conf", "/etc/hosts").stdout
         == box.resolv_conf + box.hosts
     )
+    place = Path("/etc/netns", name).readlink()
+    assert place.is_dir()
     box.delete()
-    assert not Path("/etc/netns", name).exists()
+    assert not Path("/etc/netns", name).is_symlink()
+    assert not place.exists()
 
 
 def test_the_caller_stays_where_it_is(box: Sandbox) -> None:

@@ -195,6 +195,7 @@ def test_files_follow(controller: NetworkController, front: Network, client: San
     """Both files are there, for root's `ip netns exec` too, as soon as a sandbox is joined, and change with its endpoints."""
     back = controller.create_network("back", subnets="10.8.0.0/24")
     folder = _folder(controller, client)
+    assert folder.is_symlink() == world.ROOT, "to a folder in memory"
     assert "10.7.0.3\tclient\n" in (folder / "hosts").read_text()
     assert (folder / "resolv.conf").read_text().startswith("nameserver 127.0.0.11\noptions ndots:0\n")
     client.connect(back)
