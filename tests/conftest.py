@@ -63,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
         folder = tempfile.mkdtemp(prefix="lnpy-")  # short: paths of sockets are at most 107 bytes
+        Path(folder).chmod(0o1777)  # tests are run by others in it, too
         os.environ["TMPDIR"], tempfile.tempdir = folder, None
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
