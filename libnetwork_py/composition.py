@@ -87,9 +87,9 @@ def _places(kernel: Kernel, directory: Path | None) -> tuple[Path, Path | None]:
     """Return where sandboxes have folders for their files, and what these are links into, if they are."""
     if kernel.files is not None:
         return kernel.files, None
-    if directory is not None and (kernel.privilege == "user" or not files.can_be_written(files.DIRECTORY)):
+    if directory is not None and (kernel.privilege == "user" or not files.can_be_written()):
         return directory / "netns", None
-    return files.DIRECTORY, files.BEHIND if files.can_be_written(files.BEHIND) else None
+    return files.DIRECTORY, files.in_memory()
 
 
 def _free_ports(kernel: Kernel) -> tuple[range, frozenset[int]]:

@@ -63,6 +63,12 @@ class Sockets:
         job = self.opener.aside(lambda: self.opener.sockets_in_each([(path, _BOTH if filter else _BOTH[:1])]), then)
         return lambda: _transports(*job.settled())
 
+    def go_on_beside(self) -> None:
+        """Have another thread begin what is to be done besides, now that this one will be in the kernel for a while."""
+        job, self.beside = self.beside, None
+        if job is not None:
+            self.opener.aside(job.run)
+
     def close(self) -> None:
         """Close them."""
         for transport in self._host.values():
@@ -97,7 +103,9 @@ class Stack:
 
     def anticipate(self, *, filter: bool = False) -> None:  # noqa: A002 (the packet filter)
         """Begin to open the sockets inside: another thread does so while this one makes the link (60 µs less to wait)."""
-        if self._transport is None and self._soon is None and self.path != HOST:
+        if self._transport is not None or self.path == HOST:
+            self._sockets.go_on_beside()
+        elif self._soon is None:
             self._soon = self._sockets.inside_soon(self.path, filter=filter)
 
     def _arrive(self) -> None:

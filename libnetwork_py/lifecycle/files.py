@@ -1,7 +1,8 @@
 """A sandbox's ``hosts`` and ``resolv.conf``, where ``ip netns exec`` looks for them: ``/etc/netns/NAME/``.
 
-Where that is the machine's, ``NAME`` is a link to a folder in memory (`BEHIND`): on a disk where files come and go all the time, making a
-folder and two files took longer than the kernel does for the sandbox's interface, and none of it need outlast the machine's next start.
+Where that is the machine's, ``NAME`` is a link to a folder in memory: on a disk where files come and go all the time (ext4 looks
+through all that went in the last minutes), making a folder and two files took longer than the kernel does for the sandbox's interface,
+and none of it need outlast the machine's next start.
 Without root they are kept with the controller's records.
 
 What is there under the name of an adopted namespace belongs to whoever made that: its sandbox has a folder of its own.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -26,16 +28,44 @@ from ..sandbox import SandboxRecord
 from .state import Record
 
 DIRECTORY = Path("/etc/netns")
-BEHIND = Path("/run/libnetwork_py-netns")
+BEHIND = Path("/run/libnetwork_py-netns"), Path("/dev/shm/libnetwork_py-netns")  # noqa: S108 (`_is_ours` looks whose it is)
+"""Where folders are in memory: the first that is, and that is nobody else's; ``/run`` is on the disk on some machines."""
 NAMES = ("hosts", "resolv.conf")
 ATTRIBUTES = ("user.libnetwork_py", "trusted.libnetwork_py")
 """Extended attribute with the digest of what was written; file systems in memory have none of users' before Linux 6.6, but root's."""
 
 
-def can_be_written(directory: Path) -> bool:
-    """Return whether files can be made in a directory; not so on a system that is read only, or that is somebody else's."""
-    there = next(each for each in (directory, *directory.parents) if each.exists())
+def can_be_written() -> bool:
+    """Return whether files can be made in `DIRECTORY`; not so on a system that is read only, or that is somebody else's."""
+    there = next(each for each in (DIRECTORY, *DIRECTORY.parents) if each.exists())
     return os.access(there, os.W_OK)
+
+
+def in_memory() -> Path | None:
+    """Return which of `BEHIND` can be used, making it if it is not there; ``None``: neither."""
+    return next((each for each in BEHIND if _is_in_memory(each.parent) and _is_ours(each)), None)
+
+
+def _is_in_memory(directory: Path) -> bool:
+    try:
+        device = directory.stat().st_dev
+        number = f"{os.major(device)}:{os.minor(device)}"
+        with Path("/proc/self/mountinfo").open() as mounts:  # proc(5); every sandbox has lines in it, but after these
+            kinds = (line.partition(" - ")[2] for line in mounts if line.split(" ", 3)[2] == number)
+            return next(kinds, "").split(" ", 1)[0] in {"tmpfs", "ramfs"}
+    except OSError:
+        return False
+
+
+def _is_ours(directory: Path) -> bool:
+    """Anybody may make things in ``/dev/shm``, but not in a directory of ours there."""
+    try:
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o755)
+        found = directory.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 class Files:

@@ -225,18 +225,18 @@ class Names:
             self._tell(draft.gone, (), draft.token if not draft.come else f"{draft.token}-")
 
     def beside(self, draft: Draft) -> Callable[[], None] | None:
-        """Return what can be done for a sandbox that comes while the kernel is busy with it; ``None``: nothing."""
-        if not self._serving or len(draft.come) > _FEW:
-            return None
-        new = {note[1]: box_of(note[2]) for note in draft.come if note[0] == "box" and note[1] not in self.book.boxes}
-        new = {box_id: box for box_id, box in new.items() if place(box.where)}
-        return partial(self._prepare, new) if new else None
+        """Return what can be done for sandboxes that come while the kernel is busy with them; ``None``: nothing."""
+        new = {note[1]: note[2] for note in draft.come if note[0] == "box" and note[1] not in self.book.boxes}
+        few = self._serving and len(draft.come) <= _FEW
+        boxes = {box_id: box_of(text) for box_id, text in new.items()} if few else {}
+        there = {box_id: box for box_id, box in boxes.items() if place(box.where)}
+        return partial(self._prepare, new, there) if new else None
 
-    def _prepare(self, boxes: Mapping[str, Box]) -> None:
-        """Open the sockets of sandboxes, and write their files."""
+    def _prepare(self, new: Iterable[str], there: Mapping[str, Box]) -> None:
+        """Open the sockets of sandboxes whose namespaces are there, and write the files of all of them."""
         with suppress(LibnetworkError):  # whoever wants them tries again, and says why not
-            self._opened.update({doors.box_id: doors for doors in self._doors.open(boxes)})
-        for record in filter(None, map(self._naming.sandbox, boxes)):
+            self._opened.update({doors.box_id: doors for doors in self._doors.open(there)})
+        for record in filter(None, map(self._naming.sandbox, new)):
             self._ahead[record.id] = record, self._files.left(record)
             self._write(record)
 

@@ -20,10 +20,11 @@ from typing import Any
 
 from attrs import asdict, field, frozen
 
+from libnetwork_py.lifecycle import files
 from tests.root import world
 
 NAMESPACES = world.NAMESPACES
-FILES = Path("/etc/netns"), Path("/run/libnetwork_py-netns")
+FILES = Path("/etc/netns"), *files.BEHIND
 """Where sandboxes' files are: links, and the folders behind them."""
 SYSCTLS = (
     "ipv4/conf/all/forwarding",

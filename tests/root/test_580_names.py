@@ -232,6 +232,26 @@ def test_files_of_a_join_that_failed(controller: NetworkController, front: Netwo
     assert f"{address}\tlate\n" in (folder / "hosts").read_text()
 
 
+@pytest.mark.parametrize("count", [2, 30])
+def test_files_of_a_batch_that_failed(controller: NetworkController, front: Network, count: int) -> None:
+    """Sandboxes of a batch that fails leave no files; those of the next one have theirs."""
+
+    def make() -> list[Sandbox]:
+        with controller.batch():
+            boxes = [controller.create_sandbox(f"many{number}") for number in range(count)]
+            for box in boxes:
+                box.connect(front)
+        return boxes
+
+    folder = _folder(controller, controller.create_sandbox("one")).parent
+    with failing_disk(), pytest.raises(Unavailable):
+        make()
+    assert list(folder.glob("many*")) == []
+    for box in make():
+        address = box.endpoints()[0].addresses[0]
+        assert f"{address}\t{box.name}\n" in (_folder(controller, box) / "hosts").read_text()
+
+
 def _are_others(directory: Path, before: list[int]) -> bool:
     now = processes(directory)
     return len(now) == 2 and now != before

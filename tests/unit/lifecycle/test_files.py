@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from libnetwork_py.lifecycle import files
 from libnetwork_py.lifecycle.files import NAMES, Files
 from libnetwork_py.sandbox import SandboxRecord
 
@@ -100,3 +103,28 @@ def test_a_link_that_somebody_made(place: Place, tmp_path: Path) -> None:
     assert sorted(each.name for each in own.iterdir()) == sorted(NAMES)
     place.files.remove(WEB)
     assert (place.folder.readlink(), list(own.iterdir())) == (own, [])
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A directory on a file system in memory."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        yield Path(directory)
+
+
+@pytest.mark.parametrize("there", ["nothing", "ours", "writable by others", "a link", "a file"])
+def test_a_place_in_memory(memory: Path, monkeypatch: pytest.MonkeyPatch, there: str) -> None:
+    """The first place that is in memory is used, made if it is not there, unless somebody else could change what is in it."""
+    place = memory / "netns"
+    match there:
+        case "ours" | "writable by others":
+            place.mkdir()
+            place.chmod(0o755 if there == "ours" else 0o777)
+        case "a link":
+            place.symlink_to(memory)
+        case "a file":
+            place.touch()
+        case _:
+            pass
+    monkeypatch.setattr(files, "BEHIND", (Path("/proc/libnetwork_py-netns"), Path("/nowhere/at/all"), place))
+    assert files.in_memory() == (place if there in {"nothing", "ours"} else None)
