@@ -165,6 +165,10 @@ class Kernel(Contract):
         """Hold the machine-wide lock under which namespace paths are chosen and made."""
         ...
 
+    def foreseeing(self) -> AbstractContextManager[None]:
+        """Have a namespace without a name begun, for the next one that is made, and let go of it in the end if none was."""
+        ...
+
     def outside(self) -> str:
         """Return how the host reaches the outside: ``host``, ``pasta``, ``pasta: `` and why it does not, or ``none``."""
         ...

@@ -207,11 +207,19 @@ class LinuxKernel:
     @contextmanager
     def naming(self) -> Iterator[None]:
         """Hold the lock of names; see `Kernel.naming`. It is the one on ``/run/netns`` that ``ip netns add`` takes as well."""
-        self.opener.foresee()  # who asks for the lock is about to make a namespace: one is made while that is written down
-        try:
+        with (
+            self.foreseeing()
+        ):  # who asks for the lock is about to make a namespace: one is made while that is written down
             self.opener.prepare()
             with locked(self.opener.outer(RUN_DIRECTORY)):
                 yield
+
+    @contextmanager
+    def foreseeing(self) -> Iterator[None]:
+        """Have a namespace begun; see `Kernel.foreseeing`. Another thread waits for the kernel, and this one goes on."""
+        self.opener.foresee()
+        try:
+            yield
         finally:
             self.opener.forgo()
 

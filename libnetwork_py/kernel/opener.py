@@ -14,6 +14,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
@@ -248,7 +249,7 @@ class RootOpener:
 
     def _named(self, path: str, wanted: _Wanted) -> Made:
         """Name a namespace: the one that was begun, if it is as wanted, else one made now."""
-        begun = self._begun.pop() if self._begun else None
+        begun = taken(self._begun)
         if begun is None or begun.wanted != wanted or begun.pid != os.getpid():
             if begun is not None:
                 begun.drop()
@@ -274,8 +275,8 @@ class RootOpener:
 
     def forgo(self) -> None:
         """Let go of it; see `Opener.forgo`."""
-        while self._begun:
-            self._begun.pop().drop()
+        while (begun := taken(self._begun)) is not None:
+            begun.drop()
 
     def remove(self, path: str) -> None:
         """Take a name away; see `Opener.remove`."""
@@ -359,6 +360,13 @@ class RootOpener:
 
     def _inside(self, path: str, function: Callable[[], T]) -> T:
         return self._workers.here(lambda worker: _enter(worker, path, function))
+
+
+def taken(begun: list[T]) -> T | None:
+    """Take what was begun, if there is any: one thread may take what another one has begun, or let go of it."""
+    with suppress(IndexError):
+        return begun.pop()
+    return None
 
 
 def remove_all(opener: Opener, paths: Sequence[str]) -> dict[str, LibnetworkError]:

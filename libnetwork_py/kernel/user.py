@@ -27,7 +27,7 @@ from ..errors import Conflict, LibnetworkError, NotFound, NotSupported, Unavaila
 from . import dialogue, joining, transport, visiting
 from .dialogue import Answer
 from .namespaces import RUN_DIRECTORY, open_namespace
-from .opener import Made, SocketKind
+from .opener import Made, SocketKind, taken
 from .transport import Refusal, failed, refused
 from .workers import Job, Workers
 
@@ -102,7 +102,7 @@ class UserOpener:
     def make(self, path: str, sysctls: Sequence[tuple[str, str]] = (), *, filter: bool = False) -> Made:  # noqa: A002
         """Make a namespace; see `Opener.make`. The packet filter's socket is opened when it is needed."""
         transport.checkpoint("make namespace")
-        begun = self._begun.pop() if self._begun else None
+        begun = taken(self._begun)
         try:
             if begun is not None and begun.sysctls == sysctls and begun.pid == os.getpid():
                 made = begun.take()
@@ -132,8 +132,8 @@ class UserOpener:
 
     def forgo(self) -> None:
         """Let go of it; see `Opener.forgo`."""
-        while self._begun:
-            self._begun.pop().drop()
+        while (begun := taken(self._begun)) is not None:
+            begun.drop()
 
     def remove(self, path: str) -> None:
         """Take a name away; see `Opener.remove`."""

@@ -9,7 +9,7 @@ import secrets
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from socket import socket as Socket  # noqa: N812 (the name of a method here)
 from typing import Any, TypeVar
 
@@ -143,12 +143,17 @@ class Sandboxes:
     def create(self, spec: SandboxSpec) -> Sandbox:
         """Create a sandbox; see `NetworkController.create_sandbox`."""
         check_name("sandbox", spec.name)
-        with self._engine.operation(f"create sandbox {spec.name}") as work:
+        with self._ahead(spec.netns), self._engine.operation(f"create sandbox {spec.name}") as work:
             if self._engine.state.sandbox_named(spec.name):
                 raise Conflict(f"sandbox with name {spec.name} already exists", code="name_taken", name=spec.name)
             record = self._placed(_parse(spec), spec.netns, work)
             work.put(record)
             return self.handle(record)
+
+    def _ahead(self, netns: str | int | None) -> AbstractContextManager[None]:
+        """Have a namespace begun if one is made now: it takes longer than all that comes before it is needed."""
+        now = netns is None and self._engine.staged is None
+        return self._engine.env.kernel.foreseeing() if now else nullcontext()
 
     def _placed(self, record: SandboxRecord, netns: str | int | None, work: Work) -> SandboxRecord:
         kernel = self._engine.env.kernel

@@ -20,7 +20,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from socket import socket as Socket  # noqa: N812 (the name of a method here)
 from subprocess import Popen
@@ -245,6 +245,10 @@ class FakeKernel:
         path = f"/run/netns/{name}"
         with self._lock:
             return f"{path}-{suffix}" if self._machine.has_namespace(path) else path
+
+    def foreseeing(self) -> AbstractContextManager[None]:
+        """Do nothing: a namespace takes no time here."""
+        return nullcontext()
 
     @contextmanager
     def naming(self) -> Generator[None, None, None]:
