@@ -28,6 +28,7 @@ from . import settings
 from .endpoints import Endpoints
 from .engine import Engine
 from .explaining import Explanation, explain
+from .interrupts import deferred
 from .survey import survey
 from .work import Work
 
@@ -143,7 +144,7 @@ class Sandboxes:
     def create(self, spec: SandboxSpec) -> Sandbox:
         """Create a sandbox; see `NetworkController.create_sandbox`."""
         check_name("sandbox", spec.name)
-        with self._ahead(spec.netns), self._engine.operation(f"create sandbox {spec.name}") as work:
+        with deferred(), self._ahead(spec.netns), self._engine.operation(f"create sandbox {spec.name}") as work:
             if self._engine.state.sandbox_named(spec.name):
                 raise Conflict(f"sandbox with name {spec.name} already exists", code="name_taken", name=spec.name)
             record = self._placed(_parse(spec), spec.netns, work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -43,6 +44,32 @@ def test_a_sandbox_is_a_namespace_of_ip_netns(controller: NetworkController) -> 
     assert "127.0.0.1/8" in shown
     box.delete()
     assert name not in names()
+
+
+def test_what_was_begun_and_not_needed(controller: NetworkController) -> None:
+    """Threads that make sandboxes, half of which are refused, have what they made and leave no descriptor behind."""
+
+    def make(thread: int) -> int:
+        refused = 0
+        for number in range(10):
+            for _ in range(2):
+                try:
+                    controller.create_sandbox(f"t{thread}-{number}")
+                except Conflict:
+                    refused += 1
+        return refused
+
+    controller.create_sandbox("first").delete()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(make, range(4))) == [10] * 4
+    boxes = controller.sandboxes()
+    assert len({os.stat(box.key).st_ino for box in boxes}) == len(boxes) == 40  # noqa: PTH116
+    kept = 0 if world.ROOT else 4  # lines to the helper process, one for each that asked at the same time
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + kept
+    with controller.batch():
+        for box in boxes:
+            box.delete()
 
 
 def test_a_name_that_somebody_has_under_run_netns(controller: NetworkController) -> None:
