@@ -253,7 +253,7 @@ class Engine:
             self.names.commit(named, touched)
             return
         journal = f"journal/{secrets.token_hex(8)}"
-        document = intent(journal, work.why, touched, writes)
+        document = intent(journal, work.why, touched, writes, bare=self.names.bare(named))
         self._store([Write(journal, document)])
         self._journals[journal] = document
         rest = intent(journal, work.why, left, done=True) if left else None
@@ -488,7 +488,7 @@ class Engine:
         named = self.names.draft(touched if forward else ())
         writes += named.writes
         self._store([*writes, Write(key, None)], happened)
-        self.names.commit(named, touched)  # undone, too: files are written while the kernel is busy
+        self.names.commit(named, touched, () if forward else journal.bare)  # files are written while the kernel is busy
 
     def _depart(self, why: str, changes: Sequence[Touched]) -> None:
         """Do what a dead process had left to do, or had begun and not finished: how far it came nobody knows."""

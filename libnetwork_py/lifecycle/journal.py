@@ -24,7 +24,13 @@ KINDS = ("network", "sandbox", "endpoint")
 
 
 def intent(
-    key: str, why: str, touched: Sequence[Touched], writes: Sequence[Write] | None = None, *, done: bool = False
+    key: str,
+    why: str,
+    touched: Sequence[Touched],
+    writes: Sequence[Write] | None = None,
+    *,
+    done: bool = False,
+    bare: Sequence[str] = (),
 ) -> bytes:
     """Return the document of a journal; ``writes``, where they are at hand, are not encoded again."""
     writes = writes or [write(*each) for each in touched]
@@ -34,7 +40,7 @@ def intent(
             for (before, _), write in zip(touched, writes, strict=True)
         ]
     )
-    return encode(Journal(key.partition("/")[2], why, changes, done))
+    return encode(Journal(key.partition("/")[2], why, changes, done, bare=tuple(bare)))
 
 
 def is_record(key: str) -> bool:

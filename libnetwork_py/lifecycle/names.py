@@ -226,11 +226,19 @@ class Names:
 
     def beside(self, draft: Draft) -> Callable[[], None] | None:
         """Return what can be done for sandboxes that come while the kernel is busy with them; ``None``: nothing."""
-        new = {note[1]: note[2] for note in draft.come if note[0] == "box" and note[1] not in self.book.boxes}
+        new = self._new(draft)
         few = self._serving and len(draft.come) <= _FEW
         boxes = {box_id: box_of(text) for box_id, text in new.items()} if few else {}
         there = {box_id: box for box_id, box in boxes.items() if place(box.where)}
         return partial(self._prepare, new, there) if new else None
+
+    def bare(self, draft: Draft) -> list[str]:
+        """Return the sandboxes that come and have no files yet."""
+        new = map(self._naming.sandbox, self._new(draft))
+        return [record.id for record in new if record is not None and not self._files.left(record)]
+
+    def _new(self, draft: Draft) -> dict[str, Any]:
+        return {note[1]: note[2] for note in draft.come if note[0] == "box" and note[1] not in self.book.boxes}
 
     def _prepare(self, new: Iterable[str], there: Mapping[str, Box]) -> None:
         """Open the sockets of sandboxes whose namespaces are there, and write the files of all of them."""
@@ -262,12 +270,15 @@ class Names:
         self.token = self._told = token
         self._sure = False
 
-    def commit(self, draft: Draft, touched: Iterable[Touched]) -> None:
-        """Let the service and the sandboxes' files follow, now that it is committed."""
+    def commit(self, draft: Draft, touched: Iterable[Touched], bare: Iterable[str] = ()) -> None:
+        """Let the service and the sandboxes' files follow, now that it is committed; ``bare``: who is to have none, but for names."""
         if draft:
             self._say(draft)
         self._close_opened()
         self.write_files(touched)
+        for record in filter(None, map(self._naming.sandbox, bare)):
+            if not self._naming.serves(record):
+                self._files.remove(record)
 
     def write_files(self, touched: Iterable[Touched]) -> None:
         """Have the files of sandboxes say what the records do; of a process that died after its commit they may not."""

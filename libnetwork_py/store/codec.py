@@ -68,6 +68,7 @@ class Journal:
         changes: Key, document before and document after of each item it changes; ``None`` where there was or will be none.
         done: The operation is committed; only what it leaves behind is to be cleared away.
         failed: Its caller was told that it failed, but not everything could be undone yet: it must not be finished.
+        bare: Ids of the sandboxes that had no files and get them.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Journal:
     changes: tuple[tuple[str, bytes | None, bytes | None], ...]
     done: bool = False
     failed: bool = False
+    bare: tuple[str, ...] = ()
 
 
 def key_of(record: Record | Journal) -> str:
@@ -129,6 +131,7 @@ def decode_journal(key: str, document: bytes, where: str = "the store") -> Journ
             tuple(_cut(head["changes"], body)),
             done=bool(head.get("done")),
             failed=bool(head.get("failed")),
+            bare=tuple(map(text, head.get("bare", ()))),
         )
     except _FAULTS as error:
         raise _damaged(key, where, error) from error
@@ -141,7 +144,7 @@ def _encode_journal(journal: Journal) -> bytes:
     """Join the documents as they are: an operation may change thousands of records."""
     sizes = [[key, _size(before), _size(after)] for key, before, after in journal.changes]
     head = {"schema": SCHEMA, "id": journal.id, "why": journal.why, "changes": sizes}
-    head |= {name: True for name in ("done", "failed") if getattr(journal, name)}
+    head |= {name: getattr(journal, name) for name in ("done", "failed", "bare") if getattr(journal, name)}
     body = [document for _, *both in journal.changes for document in both if document]
     return b"".join([_to_json(head).encode("ascii"), b"\n", *body])
 

@@ -323,12 +323,13 @@ class TestJournal:
         st.lists(st.tuples(texts, st.none() | st.binary(), st.none() | records.map(encode))).map(tuple),
         texts,
         texts,
+        st.lists(texts).map(tuple),
     )
     def test_a_journal_survives_its_document(
-        self, changes: tuple[tuple[str, bytes | None, bytes | None], ...], name: str, why: str
+        self, changes: tuple[tuple[str, bytes | None, bytes | None], ...], name: str, why: str, bare: tuple[str, ...]
     ) -> None:
         """A decoded journal has the very bytes that were put in."""
-        journal = Journal(name, why, changes)
+        journal = Journal(name, why, changes, bare=bare)
         assert decode_journal(key_of(journal), encode(journal)) == journal
 
     def test_a_journal_can_be_read_by_people(self) -> None:
