@@ -399,6 +399,7 @@ class Engine:
             seen += self._forget(key)
         for item in sorted(changes.items, key=by_kind):
             seen += self._learn(item)
+        follow(self.env.ports, seen)
         self.names.learn(seen)
 
     def _learn(self, item: Item) -> list[Touched]:
@@ -416,7 +417,6 @@ class Engine:
             if isinstance(record, SandboxRecord) and record.identity:
                 self.env.kernel.expect(record.key, record.identity)
             self.addressing.learn(previous, record, self.state)
-            follow(self.env.ports, previous, record)
             return [(previous, record)]
         return []
 
@@ -430,7 +430,6 @@ class Engine:
         record = records.get(kind, {}).get(record_id)
         if record is not None:
             self.addressing.learn(record, None, self.state)
-            follow(self.env.ports, record, None)
             self.state.remove(record)
             return [(record, None)]
         return []
@@ -483,7 +482,7 @@ class Engine:
         writes, happened = outcome(touched) if forward else ([], [])
         for was, is_ in touched if forward else ():
             self.addressing.learn(was, is_, self.state)
-            follow(self.env.ports, was, is_)
+        follow(self.env.ports, touched if forward else ())
         self._depart(work.why, changes if forward else [(after, before) for before, after in changes])
         named = self.names.draft(touched if forward else ())
         writes += named.writes

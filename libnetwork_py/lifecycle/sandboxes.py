@@ -303,6 +303,12 @@ class Sandboxes:
             endpoint.network_id, name
         )
 
+    def add_host(self, sandbox_id: str, name: str, address: str) -> None:
+        """Add one more name to those that it has when nobody else adds one."""
+        with self._engine.operation("add host"):
+            held = self._get(sandbox_id).extra_hosts
+            self.refresh(sandbox_id, {"extra_hosts": {**held, name: address}})
+
     def refresh(self, sandbox_id: str, options: Mapping[str, Any]) -> None:
         """Change what may change of the options it was created with."""
         unknown = sorted(set(options) - set(REFRESHABLE))

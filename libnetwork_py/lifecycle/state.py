@@ -78,12 +78,12 @@ class State:
     def _drop(self, record: Record) -> None:
         match record:
             case NetworkRecord():
-                del self._network_names[self.networks.pop(record.id).name]
+                _unname(self._network_names, self.networks.pop(record.id))
             case SandboxRecord():
-                del self._sandbox_names[self.sandboxes.pop(record.id).name]
+                _unname(self._sandbox_names, self.sandboxes.pop(record.id))
             case EndpointRecord():
                 held = self.endpoints.pop(record.id)
-                del self._in_network[held.network_id][held.name]
+                _unname(self._in_network[held.network_id], held)
                 if held.host:
                     del self._macs[held.network_id, held.mac or ""][held.id]
                 if held.sandbox_id and not held.host:
@@ -168,6 +168,12 @@ class State:
     def records(self) -> Iterable[Record]:
         """Return every record."""
         return [*self.networks.values(), *self.sandboxes.values(), *self.endpoints.values()]
+
+
+def _unname(names: dict[str, str], held: Record) -> None:
+    """Free a record's name, unless another one has it already: of an exchange, records come one by one."""
+    if names.get(held.name) == held.id:
+        del names[held.name]
 
 
 _indexed = attrgetter("network_id", "name", "host", "mac", "sandbox_id", "segment")
