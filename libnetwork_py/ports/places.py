@@ -25,12 +25,8 @@ def addresses_of(binding: PortBinding, families: Collection[Family]) -> list[IPA
 
 
 def places_of(addresses: Sequence[IPAddress]) -> list[IPAddress | None]:
-    """Return the addresses, with ``None`` for both of the unspecified ones."""
-    if len(addresses) == 1 or not _BOTH.issubset(addresses):
-        return list(addresses)
-    if len(addresses) == len(_BOTH):
-        return [None]
-    return [None, *(each for each in addresses if each not in _BOTH)]
+    """Return the addresses of a binding, with ``None`` for both of the unspecified ones."""
+    return [None] if len(addresses) == len(_BOTH) else list(addresses)
 
 
 def shared(held: IPAddress | None, place: IPAddress | None) -> IPAddress | None:

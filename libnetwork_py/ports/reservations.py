@@ -162,7 +162,7 @@ class Reservations:
                 process may open no more files.
         """
         _check(binding)
-        return binding.at(self._choose(binding, addresses_of(binding, families), owner))
+        return binding.at(self._choose(binding, places_of(addresses_of(binding, families)), owner))
 
     def reserve_all(
         self, bindings: Sequence[PortBinding], families: Collection[Family] = FAMILIES, owner: str = ""
@@ -170,27 +170,29 @@ class Reservations:
         """Take the host ports of several bindings, or none; return them in the order given.
 
         As in the reference, who asks for a certain port is served before who takes any of a range, before who takes any at all, and
-        bindings that differ only in their host address get the same port.
+        bindings that differ only in their host address get the same port, unless one address is part of the other.
 
         Raises:
             LibnetworkError: as `reserve`.
         """
         if len(bindings) == 1:
             return (self.reserve(bindings[0], families, owner),)
-        groups: dict[tuple[PortBinding, int], list[int]] = {}
+        groups: dict[tuple[PortBinding, int], list[tuple[int, list[IPAddress | None]]]] = {}
         seen: Counter[PortBinding] = Counter()
         for place, binding in enumerate(bindings):
             _check(binding)
-            groups.setdefault((_anywhere(binding), seen[binding]), []).append(place)  # one asked twice is two
-            seen[binding] += 1
+            held, group, turn = places_of(addresses_of(binding, families)), _anywhere(binding), seen[binding]
+            while any(_overlap(held, theirs) for _, theirs in groups.get((group, turn), ())):
+                turn += 1  # one asked twice is two
+            groups.setdefault((group, turn), []).append((place, held))
+            seen[binding] = turn + 1
         got: dict[int, PortBinding] = {}
         try:
             with self.bulk():
                 for group, turn in sorted(groups, key=lambda each: _freedom(each[0])):
-                    places = groups[group, turn]
-                    addresses = list(chain.from_iterable(addresses_of(bindings[each], families) for each in places))
-                    first = self._choose(group, addresses, owner)
-                    got.update({each: bindings[each].at(first) for each in places})
+                    members = groups[group, turn]  # each has holds of its own, for it may be released alone
+                    first = self._choose(group, list(chain.from_iterable(held for _, held in members)), owner)
+                    got.update({each: bindings[each].at(first) for each, _ in members})
         except BaseException:
             for each in got.values():
                 self.release(each, families)
@@ -244,12 +246,12 @@ class Reservations:
         self.forget()
         self._held.clear()
 
-    def _choose(self, binding: PortBinding, addresses: Sequence[IPAddress], owner: str) -> int:
+    def _choose(self, binding: PortBinding, places: Sequence[IPAddress | None], owner: str) -> int:
         """Take the first candidate that is free and return its first port."""
         refused: Conflict | None = None
         for first in self._candidates(binding):
             try:
-                self._claim(binding.protocol, addresses, range(first, first + binding.count), owner)
+                self._claim(binding.protocol, places, range(first, first + binding.count), owner)
             except Conflict as error:
                 refused = error
                 continue
@@ -275,9 +277,8 @@ class Reservations:
             if self._excluded.isdisjoint(range(first, first + binding.count)):
                 yield first
 
-    def _claim(self, protocol: Protocol, addresses: Sequence[IPAddress], ports: range, owner: str) -> None:
-        """Take every port at every address, or none."""
-        places = places_of(addresses)
+    def _claim(self, protocol: Protocol, places: Sequence[IPAddress | None], ports: range, owner: str) -> None:
+        """Take every port at every place, or none."""
         for port in ports:
             if (protocol, port) in self._held:
                 for place in places:
@@ -287,12 +288,10 @@ class Reservations:
             for more, port in zip(range(len(ports) - 1, -1, -1), ports, strict=True):
                 taken.append(port)
                 for place in places:
-                    if len(places) > 1:  # of the binding itself: 0.0.0.0 and 127.0.0.1
-                        self._check_ours(protocol, place, port)
                     self._take(protocol, place, port, owner, more)
         except BaseException:
             for port in taken:
-                self._drop(protocol, {*places, *addresses}, port, owner)
+                self._drop(protocol, {*places, *(ANY.values() if None in places else ())}, port, owner)
             self._guards.settle()
             raise
 
@@ -390,6 +389,10 @@ def _check(binding: PortBinding) -> None:
         raise InvalidParameter(
             f"invalid port {binding}: a host range needs its first port", code="invalid_port", binding=str(binding)
         )
+
+
+def _overlap(some: Sequence[IPAddress | None], others: Sequence[IPAddress | None]) -> bool:
+    return any(shared(one, other) is not None for one in some for other in others)
 
 
 def _anywhere(binding: PortBinding) -> PortBinding:

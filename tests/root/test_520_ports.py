@@ -141,6 +141,18 @@ def test_one_host_address(shop: Shop) -> None:
         assert asks(at(shop.host), "127.0.0.1", 9100) is not None
 
 
+def test_one_port_at_each_family_s_address(shop: Shop) -> None:
+    """A port asked for at both unspecified addresses, as a compose file does, goes with each of them, and is anybody's then."""
+    other = shop.controller.create_sandbox("other").connect(shop.network)
+    shop.web.disconnect(shop.network)
+    endpoint = shop.web.connect(shop.network, ports=["0.0.0.0:9700:80", "[::]:9700:80"])
+    assert [shop.from_outside(9700, family=family) is not None for family in (4, 6)] == [True, True]
+    for family, binding in zip((4, 6), endpoint.ports, strict=True):
+        endpoint.unpublish(binding)
+        assert shop.from_outside(9700, family=family, within=GRACE) is None
+        other.publish(binding)
+
+
 def test_an_ipv6_host_address(shop: Shop) -> None:
     """A port bound to an IPv6 address of the host is reached over IPv6 alone."""
     shop.endpoint.publish(f"[{shop.outside.host_ipv6.ip}]:9200:80")

@@ -236,6 +236,27 @@ def test_bindings_that_differ_in_their_address_share_a_port() -> None:
     assert [each.host_port for each in some.reserve_all(asked)] == [40001, 40001]
 
 
+def test_bindings_of_one_port_are_released_one_by_one() -> None:
+    """Asked for together at the unspecified address of each family, a port is given back by each family alone."""
+    some = reservations()
+    four, six = some.reserve_all([PortBinding.parse("0.0.0.0:80:80"), PortBinding.parse("[::]:80:80")])
+    some.release(four)
+    assert list(map(str, some.held())) == ["[::]:80/tcp"]
+    some.release(six)
+    assert some.held() == ()
+
+
+@pytest.mark.parametrize("narrow", ["0.0.0.0", "127.0.0.1", "[::1]"])
+def test_an_address_within_another_is_the_same_port(narrow: str) -> None:
+    """Two bindings of one call, one at all addresses and one at some, cannot have one port; any free one is two ports."""
+    some = reservations()
+    with pytest.raises(Conflict):
+        some.reserve_all([PortBinding.parse("80:80"), PortBinding.parse(f"{narrow}:80:80")])
+    assert some.held() == ()
+    first, second = some.reserve_all([PortBinding.parse("80"), PortBinding.parse(f"{narrow}::80")])
+    assert first.host_port != second.host_port
+
+
 def test_the_same_binding_twice_is_refused() -> None:
     """One request cannot have the same port twice."""
     some = reservations()
