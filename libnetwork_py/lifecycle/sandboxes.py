@@ -160,7 +160,10 @@ class Sandboxes:
         kernel = self._engine.env.kernel
         if netns is None:
             work.hold("naming", kernel.naming)
-            return evolve(record, key=kernel.free_namespace(record.name, record.id[:6]))
+            key = kernel.free_namespace(record.name, record.id[:6])
+            if self._engine.state.sandbox_at(key):  # renamed since; and lost, or not made yet: of the same batch
+                key = kernel.free_namespace(f"{record.name}-{record.id[:6]}", record.id[6:12])
+            return evolve(record, key=key)
         if netns == HANDED:
             return evolve(record, key=f"{HANDED}:{record.id[:12]}", owned=False)
         key = HOST if netns == "host" else kernel.find_namespace(netns)

@@ -30,6 +30,7 @@ class State:
         self.sandboxes: dict[str, SandboxRecord] = {}
         self._network_names: dict[str, str] = {}
         self._sandbox_names: dict[str, str] = {}
+        self._sandbox_keys: dict[str, str] = {}
         self._in_network: dict[str, dict[str, str]] = {}
         self._in_sandbox: dict[str, dict[str, None]] = {}
         self._segments: dict[str, dict[int, int]] = {}
@@ -51,6 +52,7 @@ class State:
             case SandboxRecord():
                 self.sandboxes[record.id] = record
                 self._sandbox_names[record.name] = record.id
+                self._sandbox_keys[record.key] = record.id
             case EndpointRecord():
                 self.endpoints[record.id] = record
                 self._in_network.setdefault(record.network_id, {})[record.name] = record.id
@@ -80,7 +82,10 @@ class State:
             case NetworkRecord():
                 _unname(self._network_names, self.networks.pop(record.id))
             case SandboxRecord():
-                _unname(self._sandbox_names, self.sandboxes.pop(record.id))
+                gone = self.sandboxes.pop(record.id)
+                _unname(self._sandbox_names, gone)
+                if self._sandbox_keys.get(gone.key) == gone.id:
+                    del self._sandbox_keys[gone.key]
             case EndpointRecord():
                 held = self.endpoints.pop(record.id)
                 _unname(self._in_network[held.network_id], held)
@@ -137,6 +142,10 @@ class State:
     def sandbox_named(self, name: str) -> SandboxRecord | None:
         """Return the sandbox of exactly that name."""
         return self.sandboxes.get(self._sandbox_names.get(name, ""))
+
+    def sandbox_at(self, key: str) -> SandboxRecord | None:
+        """Return the sandbox of a namespace."""
+        return self.sandboxes.get(self._sandbox_keys.get(key, ""))
 
     def endpoint_named(self, network_id: str, name: str) -> EndpointRecord | None:
         """Return the endpoint of exactly that name in a network."""

@@ -86,6 +86,20 @@ def test_a_name_that_somebody_has_under_run_netns(controller: NetworkController)
         machine.drop_namespace(theirs)
 
 
+def test_one_namespace_each_whatever_the_names_were(controller: NetworkController) -> None:
+    """A sandbox renamed before its namespace is made, or whose namespace is lost, does not share one with who takes the name."""
+    with controller.batch():
+        former = controller.create_sandbox("web")
+        former.rename("former")
+        web = controller.create_sandbox("web")
+    found = controller.create_sandbox("lost")
+    found.rename("found")
+    machine.drop_namespace(found.key)
+    lost = controller.create_sandbox("lost")
+    controller.reconcile()
+    assert len({Path(world.place(each.key)).stat().st_ino for each in (former, web, found, lost)}) == 4
+
+
 def test_adopted_by_path(controller: NetworkController, theirs: str) -> None:
     """An adopted namespace keeps what it had, gets the next interface name, and stays as it was when the sandbox is deleted."""
     before = machine.ip("addr", namespace=theirs), machine.routes(theirs)

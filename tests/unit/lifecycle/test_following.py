@@ -110,3 +110,14 @@ def test_hosts_added_at_once(fake_kernel: FakeKernel) -> None:
     finally:
         sys.setswitchinterval(interval)
     assert box.hosts.count("192.0.") == 40
+
+
+def test_a_name_that_is_free_again_before_its_namespace_is_made(fake_kernel: FakeKernel) -> None:
+    """A sandbox renamed in the batch that makes it, and the one that takes its name there, have a namespace each."""
+    some = controller(fake_kernel)
+    with some.batch():
+        first = some.create_sandbox("web")
+        first.rename("former")
+        second = some.create_sandbox("web")
+    assert first.key != second.key
+    assert not some.reconcile(repair=False)
