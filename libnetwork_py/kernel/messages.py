@@ -269,6 +269,28 @@ def _group_template() -> Template:
     return Template(encode, name="name", group="u32")
 
 
+def delete_numbered(index: int) -> bytearray:
+    """Delete the link that has an index, and no other of its name."""
+    return _delete_numbered_template().fill(index)
+
+
+@functools.cache
+def _delete_numbered_template() -> Template:
+    return Template(lambda index: link(RTM_DELLINK, 0, [], index=index), index="u32")
+
+
+def regroup_numbered(index: int, group: int) -> bytearray:
+    """Put the link that has an index into a group."""
+    return _group_numbered_template().fill(index, group)
+
+
+@functools.cache
+def _group_numbered_template() -> Template:
+    return Template(
+        lambda index, group: link(RTM_NEWLINK, 0, [("IFLA_GROUP", group)], index=index), index="u32", group="u32"
+    )
+
+
 def delete_group(group: int) -> bytes:
     """Delete every link of a group together (1 ms each)."""
     return link(RTM_DELLINK, 0, [("IFLA_GROUP", group)])

@@ -7,7 +7,7 @@ is in one. One link is deleted by name; several are
 put into a group of their own and deleted together, because the kernel waits for each deletion (25 ms) but only once for a group; the
 caller is not made to wait for that, see `departing`.
 
-May import: stack, departing, messages, qdiscs, tunnels, desired, errors.
+May import: stack, transport, departing, messages, qdiscs, tunnels, desired, errors.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from .making import Inner
 from .messages import GONE
 from .opener import remove_all
 from .stack import Effort, Step
+from .transport import Refusal
 
 _MANY = 16
 """So many namespaces that it pays to delete links meanwhile."""
@@ -150,10 +151,9 @@ class Remover(Effort):
 
     def _exists(self, word: Veth) -> bool:
         try:
-            self.stack(word.namespace).transport.index(word.name)
+            return self.stack(word.namespace).has(word.name)
         except LibnetworkError:
             return False
-        return True
 
     def _goes_along(self, word: Word) -> bool:
         """Whether a namespace takes a word along; a pair only where its inner end goes: the sandbox would keep that for a while."""
@@ -222,19 +222,24 @@ class Remover(Effort):
             self.done(each)
 
     def _delete(self, path: str, words: list[Link]) -> None:
-        steps: list[Step] = [(words[0], messages.delete_link(words[0].name))]
-        if len(words) > 1:
-            group = secrets.randbits(31) | 1
-            steps = [(word, messages.regroup(word.name, group)) for word in words]
-            steps.append((words[-1], messages.delete_group(group)))
+        """Delete links by their indices: by its name, the thread that sends could hit one that is made meanwhile."""
         self.begin(words)
+        steps: list[Step] = []
+        refusals: list[Refusal] = []
+        gone: list[Link] = []
         try:
-            refusals = depart(
-                self.sockets, self.stack(path), [word.name for word in words], [message for _, message in steps]
-            )
-        except NotFound:  # the namespace is gone, with all that was in it
-            refusals = []
+            looking = self.stack(path).transport
+            indices = [(word, looking.find(word.name)) for word in words]
+            gone = [word for word, index in indices if not index]
+            there = [(word, index) for word, index in indices if index]
+            steps = _deletion(there)
+            links = [(word.name, index) for word, index in there]
+            refusals = depart(self.sockets, path, looking, links, [message for _, message in steps])
+        except NotFound:  # the namespace went, with all that was in it
+            gone = words
         self.answered(steps, refusals, "remove", GONE)
+        for word in gone:
+            self.done(word)
 
     def _send(self, path: str, steps: list[Step]) -> None:
         try:
@@ -244,6 +249,15 @@ class Remover(Effort):
                 self.done(word)
             return
         self.send(transport, steps, "remove", GONE)
+
+
+def _deletion(links: Sequence[tuple[Link, int]]) -> list[Step]:
+    """What deletes links that have these indices."""
+    if len(links) <= 1:
+        return [(word, messages.delete_numbered(index)) for word, index in links]
+    group = secrets.randbits(31) | 1
+    steps: list[Step] = [(word, messages.regroup_numbered(index, group)) for word, index in links]
+    return [*steps, (links[-1][0], messages.delete_group(group))]
 
 
 def _deletions(word: Address | Route | Neighbour | Forwarding | Qdisc, index: int) -> Sequence[bytes | bytearray]:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TypeAlias
 
 from ..desired import HOST, Element, Sysctl, Table, Word
-from ..errors import LibnetworkError, NotFound
+from ..errors import LibnetworkError
 from .messages import meaning
 from .opener import Opener
 from .relays import Relays
@@ -148,11 +148,7 @@ class Stack:
 
     def has(self, name: str) -> bool:
         """Whether there is an interface of that name."""
-        try:
-            self.transport.index(name)
-        except NotFound:
-            return False
-        return True
+        return bool(self.transport.find(name))
 
     def close(self) -> None:
         """Let go of the namespace."""

@@ -154,6 +154,13 @@ class Transport:
         found: int = _IFREQ.unpack(answer)[1]
         return found
 
+    def find(self, name: str) -> int:
+        """Return the index of the interface ``name``; 0 if there is none."""
+        try:
+            return self.index(name)
+        except NotFound:
+            return 0
+
     def strict(self) -> Self:
         """Let the kernel filter dumps by what the request says instead of ignoring it; kernels before 4.20 cannot."""
         with suppress(OSError):

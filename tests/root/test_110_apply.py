@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 
@@ -138,6 +138,45 @@ def test_removing_what_is_gone_is_no_error(ours: LinuxKernel, where: str) -> Non
     for word in reversed(words):
         ours.apply(removing(word))
         ours.apply(removing(word))
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["there", "gone before"])
+def test_a_late_deletion_hits_no_other_link(ours: LinuxKernel, host: str, where: str, there: bool) -> None:
+    """The thread that deletes may come late, when the links are gone already and others have their names."""
+    words = (*NETWORK, *sandbox(1, where))
+    links = [word for word in words if isinstance(word, Bridge | Veth)]
+    ours.apply(making(*words))
+    begun, go_on, sent = threading.Event(), threading.Event(), threading.Event()
+    send = transport.Transport.send
+
+    def late(self: transport.Transport, messages: Sequence[transport.Buffer]) -> list[transport.Refusal]:
+        if threading.current_thread() is threading.main_thread():
+            return send(self, messages)
+        begun.set()
+        assert go_on.wait(120)
+        try:
+            return send(self, messages)
+        finally:
+            sent.set()
+
+    def take_away() -> None:
+        assert not there or begun.wait(120)
+        for each in links:
+            machine.ip("link", "del", each.name, namespace=host)
+
+    stranger = threading.Thread(target=take_away)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transport.Transport, "send", late)
+        stranger.start()
+        if not there:
+            stranger.join(120)
+        ours.apply(removing(*links))
+        stranger.join(120)
+        ours.apply(making(*links))
+        made = {name: link["ifindex"] for name, link in machine.links(host).items()}
+        go_on.set()
+        assert sent.wait(120) if there else not begun.is_set()
+    assert {name: link["ifindex"] for name, link in machine.links(host).items()} == made
 
 
 def test_a_deleted_link_is_gone_and_its_name_free(ours: LinuxKernel, host: str, where: str) -> None:

@@ -143,6 +143,9 @@ def test_links_are_named_and_numbered_in_the_message(name: str, number: int) -> 
     assert padded in messages.regroup(name, number)
     assert messages.regroup(name, number).endswith(struct.pack("=I", number))
     assert struct.unpack_from("=iII", messages.link_up(number), 20) == (number, 1, 1)
+    assert struct.unpack_from("=i", messages.delete_numbered(number), 20) == (number,)
+    assert struct.unpack_from("=i", messages.regroup_numbered(number, 7), 20) == (number,)
+    assert messages.regroup_numbered(number, 7).endswith(struct.pack("=I", 7))
 
 
 def test_a_message_says_how_long_it_is() -> None:
