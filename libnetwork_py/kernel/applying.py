@@ -83,6 +83,9 @@ class Application:
         remover = Remover(self._sockets, self._removed, self._fail, self._begin)
         maker = Maker(self._sockets, self._made_it, self._fail, self._begin)
         filter_goes, filter_comes = _filter(change.remove), _filter(change.make)
+        tables = _tables(filter_comes, filter_goes)
+        if tables:
+            filter_comes = [word for word in filter_comes if word.namespace not in tables]
         relays_go, relays_come = _relays(change.remove), _relays(change.make)
         if relays_go and not relays_come:
             self._relay([], relays_go)
@@ -98,11 +101,9 @@ class Application:
         first, later = _in_turn(self._altered, coming)
         self._alter(first)
         self._write_over()
-        tables = _tables(filter_comes, filter_goes)
         ahead = remover.ahead if change.remove else nothing_ahead
         maker.make(coming, over=self._replaced, tables=tables, ahead=ahead)
         self._alter(later)
-        filter_comes = [word for word in filter_comes if word.namespace not in tables] if tables else filter_comes
         if filter_comes:  # after the links: a published port opens when the endpoint is there
             self._load(maker, filter_comes, filter_goes)
         if relays_come:

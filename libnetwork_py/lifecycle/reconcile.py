@@ -1,12 +1,12 @@
 """The records against the machine: what is missing, what was changed, what is there and of ours and in no record.
 
-May import: lifecycle, kernel.api, desired, facts, render, types, errors.
+May import: lifecycle, kernel.api, firewall.resolver, desired, facts, render, types, errors.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from attrs import frozen
 
@@ -27,6 +27,7 @@ from ..desired import (
 from ..display import Displayed
 from ..errors import LibnetworkError
 from ..facts import Difference, Facts, compare
+from ..firewall import resolver
 from ..render import make_lines
 from ..types import MacAddress
 from . import events
@@ -99,10 +100,11 @@ def reconcile(engine: Engine, *, repair: bool) -> Report:
     with engine.exclusive() as state:
         description = describe_all(engine, state)
         adopted = {each.key for each in state.sandboxes.values() if not each.owned}
-        facts = engine.env.kernel.facts(_namespaces(state, description), words=[*description, engine.env.table])
+        ours = _tables(engine, description)
+        facts = engine.env.kernel.facts(_namespaces(state, description), words=[*description, *ours])
         difference = compare(description, facts)
         lost = {key for key in adopted if key != HOST and key not in facts.namespaces}
-        foreign = _lasting(engine, description, tuple(_foreign(engine, description, facts)))
+        foreign = _lasting(engine, description, ours, tuple(_foreign(engine, description, facts)))
         gone = [word.path for word in difference.missing if isinstance(word, Namespace)]
         if repair and gone:
             engine.names.leave(gone)
@@ -130,6 +132,13 @@ def _namespaces(state: State, description: Iterable[Word]) -> list[str]:
     paths = [each.key for each in state.sandboxes.values()]
     paths += [word.path for word in description if isinstance(word, Namespace)]
     return [path for path in dict.fromkeys(paths) if path != HOST]
+
+
+def _tables(engine: Engine, description: Description) -> list[Table]:
+    """The tables in which everything is ours: the host's, and one of names in a sandbox where there should be none."""
+    boxes = [each.key for each in engine.state.sandboxes.values() if each.owned]
+    served = {word.namespace for word in description if isinstance(word, Table)}
+    return [engine.env.table, *(resolver.table(key) for key in boxes if key not in served)]
 
 
 def _in(word: Word) -> set[str]:
@@ -171,13 +180,13 @@ def _findings(
 
 
 def _lasting(
-    engine: Engine, description: Description, found: tuple[tuple[Word, str], ...]
+    engine: Engine, description: Description, ours: Sequence[Table], found: tuple[tuple[Word, str], ...]
 ) -> tuple[tuple[Word, str], ...]:
     """Leave out links that are only on their way out: the kernel destroys a dropped namespace some milliseconds later."""
     deadline = time.monotonic() + VANISH
     while any(isinstance(word, Veth) for word, _ in found) and time.monotonic() < deadline:
         time.sleep(0.01)
-        facts = engine.env.kernel.facts(words=[engine.env.table])
+        facts = engine.env.kernel.facts(words=ours)
         still = {word.key for word, _ in _foreign(engine, description, facts)}
         found = tuple((word, how) for word, how in found if word.key in still)
     return found
@@ -188,7 +197,7 @@ def _what(word: Word) -> str:
 
 
 def _foreign(engine: Engine, description: Description, facts: Facts) -> Iterator[tuple[Word, str]]:
-    """What carries our mark and is in no record: elements of our table, links of our networks' groups.
+    """What carries our mark and is in no record: elements of our table, links of our networks' groups, a sandbox's table of names.
 
     Nothing while a driver is missing: what it described would be taken for foreign.
     """
@@ -201,6 +210,9 @@ def _foreign(engine: Engine, description: Description, facts: Facts) -> Iterator
             element = Element(HOST, engine.env.table.name, decl, fields, value)  # type: ignore[arg-type]  # as the snapshot decodes
             if element.key not in described:
                 yield element, "is in our table and in no record"
+    for path, name in facts.tables:
+        if name == resolver.NAME and ("table", path, name) not in described:
+            yield resolver.table(path), "is in a sandbox that has no name service"
     yield from _foreign_entries(description, described, facts)
     groups = {word.group: word for word in description if isinstance(word, Veth) and word.group}
     for link in facts.host.links.values():

@@ -124,6 +124,29 @@ def test_deleting_in_a_batch(controller: NetworkController, host: str) -> None:
     assert not machine.nft(host)
 
 
+def test_what_goes_beside_what_comes(controller: NetworkController, host: str) -> None:
+    """A batch that only removes from the host's packet filter, and from one sandbox's, while another sandbox gets its first table."""
+    front, back = controller.create_network("front"), controller.create_network("back")
+    leaving, coming = controller.create_sandbox("leaving"), controller.create_sandbox("coming")
+    endpoint = leaving.connect(front, ports="8080:80")
+    with controller.batch():
+        coming.connect(front)
+        endpoint.unpublish("8080:80")
+        back.delete()
+    assert not controller.reconcile(repair=False)
+    assert not any("8080" in str(each) for each in machine.nft(host))
+    leaving.disconnect(front)
+    leaving.connect(front)
+    other = controller.create_sandbox("other")
+    with controller.batch():
+        other.connect(front)
+        leaving.disconnect(front)
+    assert not controller.reconcile(repair=False)
+    assert not machine.nft(leaving.key)
+    assert leaving.connect(front).state == "joined"
+    assert pings(leaving, other.endpoints()[0].addresses[0])
+
+
 def test_batches_do_not_nest(controller: NetworkController) -> None:
     """A batch in a batch is refused at once; the outer one goes on. So is work inside a sandbox that is not made yet."""
     with controller.batch():

@@ -178,6 +178,20 @@ def test_everything_at_once(home: Home, controller: NetworkController) -> None:
     assert pings(home.box, "10.7.0.1")
 
 
+def test_a_table_of_names_without_names(controller: NetworkController, home: Home) -> None:
+    """The name service's table in a sandbox that has no network is listed and taken away; it would keep the sandbox from any."""
+    bare = controller.create_sandbox("bare")
+    ruleset = machine.run_in(home.box.key, ["nft", "list", "table", "inet", "libnetwork_py_names"]).stdout
+    machine.run_in(bare.key, ["nft", "-f", "-"], input=ruleset)
+    machine.ip("link", "del", home.veth, namespace=home.host)  # links are looked at more than once
+    listed = controller.reconcile(repair=False)
+    assert [each.what for each in listed.foreign] == ["nft table inet libnetwork_py_names"]
+    assert controller.reconcile().repaired
+    assert not machine.nft(bare.key)
+    assert not controller.reconcile(repair=False)
+    bare.connect(controller.network("front"))
+
+
 def test_what_cannot_be_mended_is_said(controller: NetworkController, home: Home) -> None:
     """An adopted namespace that is gone cannot be made again: the report says so, and the rest is mended."""
     theirs = machine.new_namespace("theirs")
