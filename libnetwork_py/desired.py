@@ -355,13 +355,16 @@ MTU_DEFAULT = 1500
 def reshaped(change: Change) -> tuple[tuple[Link, Link], ...]:
     """Return the links that a change alters in place, in their old shape and in their new one: MTU, bridge, what the port may do.
 
+    Bridges come first: one that is not given an MTU of its own has the least of its ports', which would go with the last of them.
+
     A new shape that names no MTU has the kernel's own where the old one had another: the kernel would keep the old one.
     """
     comes = {word.key: word for word in change.make if isinstance(word, Link)} if change.remove else {}
     if not comes:
         return ()
     namespaces = {word.path for word in change.remove if isinstance(word, Namespace)}
-    pairs = ((word, comes[word.key]) for word in change.remove if isinstance(word, Link) and word.key in comes)
+    staying = sorted([word for word in change.remove if isinstance(word, Link) and word.key in comes], key=phase)
+    pairs = ((word, comes[word.key]) for word in staying)
     return tuple(
         (old, evolve(new, mtu=MTU_DEFAULT) if old.mtu and not new.mtu else new)
         for old, new in pairs

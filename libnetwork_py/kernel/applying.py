@@ -36,6 +36,7 @@ from ..desired import (
     Veth,
     Vxlan,
     Word,
+    phase,
     replaced,
     reshaped,
 )
@@ -277,7 +278,7 @@ class Enforcement:
     def _mend(self, changed: Sequence[Namespace | Link | Moved], facts: Facts) -> None:
         maker = self._effort(Maker)
         try:
-            for word in changed:
+            for word in sorted(changed, key=phase):  # a bridge before its ports, as in `reshaped`
                 if isinstance(word, Namespace):
                     maker.attempt([word], lambda word=word: maker.raise_loopback(word))  # type: ignore[misc]
                 elif isinstance(word, Moved):

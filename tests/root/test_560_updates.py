@@ -138,6 +138,19 @@ def test_the_size_changes_at_both_ends(
         assert not controller.reconcile(repair=False)
 
 
+def test_the_size_of_a_bridge_outlasts_its_ports(
+    host: str, front: Network, boxes: tuple[Sandbox, Sandbox], controller: NetworkController
+) -> None:
+    """A bridge whose MTU was changed keeps it when its ports go, and gives it to those that come."""
+    front.update(options={MTU: 1400})
+    for box in boxes:
+        box.disconnect(front)
+    assert machine.links(host)["br7"]["mtu"] == 1400
+    assert not controller.reconcile(repair=False)
+    boxes[0].connect(front)
+    assert machine.links(boxes[0].key)["eth0"]["mtu"] == 1400
+
+
 def test_how_packets_leave_changes(host: str, outside: Outside, front: Network, boxes: tuple[Sandbox, Sandbox]) -> None:
     """Source addresses and masquerading change for the next connection."""
     machine.ip("addr", "add", "10.255.0.9/24", "dev", outside.host_link, namespace=host)
