@@ -41,12 +41,11 @@ class Lists:
         self.ports, self.bindings = list(endpoint.ports), list(endpoint.bindings)
 
     def place(self, binding: PortBinding) -> int | None:
-        """Return which port is meant: as it became, else as it was asked for."""
-        for some in (self.bindings, self.ports):
-            place = _place(some, binding)
-            if place is not None:
-                return place
-        return None
+        """Return which port is meant: as it became, else the last that was asked for like that."""
+        if self.bindings and self.bindings[0] == binding:  # these all differ
+            return 0
+        place = _last(self.bindings, binding)
+        return _last(self.ports, binding) if place is None else place
 
     def remove(self, place: int) -> None:
         """Take a port out."""
@@ -65,18 +64,13 @@ def with_ports(
     return EndpointRecord(*_before(endpoint), ports, bindings, *_after(endpoint))  # type: ignore[call-arg]  # counted by nobody
 
 
-def _place(some: Sequence[PortBinding], binding: PortBinding) -> int | None:
-    if some and some[0] == binding:
-        return 0
+def _last(some: Sequence[PortBinding], binding: PortBinding) -> int | None:
     if some and some[-1] == binding:
         return len(some) - 1
-    numbers, place = [each.host_port for each in some], 0  # which are compared in no time
-    for _ in range(numbers.count(binding.host_port)):
-        place = numbers.index(binding.host_port, place)
-        if some[place] == binding:
-            return place
-        place += 1
-    return None
+    alike = [
+        place for place, each in enumerate(some) if each.host_port == binding.host_port
+    ]  # numbers compare in no time
+    return next((place for place in reversed(alike) if some[place] == binding), None)
 
 
 def flows_of(endpoint: EndpointRecord, binding: PortBinding) -> list[PortFlow]:

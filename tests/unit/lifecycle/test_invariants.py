@@ -187,6 +187,8 @@ def test_ports_before_joining(some: NetworkController) -> None:
     two.join(some.sandbox("b"))
     one.leave()
     assert [str(each) for each in one.ports] == ["0:80/tcp", "8080:80/tcp"]
+    one.unpublish(one.publish("0:80"))  # asked for twice: the last one goes
+    assert [str(each) for each in one.ports] == ["0:80/tcp", "8080:80/tcp"]
 
 
 # one controller after another
