@@ -62,7 +62,7 @@ def compose(identity: str, store: Store, kernel: Kernel, config: ControllerConfi
         from .ipam.default import DefaultIpam
 
         ipams.register("default", DefaultIpam(config.address_pools))
-    ports = Reservations(partial(kernel.sockets, HOST), *_free_ports(kernel))
+    ports = Reservations(partial(kernel.sockets, HOST), *_free_ports(kernel), kernel.renew)
     ours = table(HOST, f"{TABLE_PREFIX}{identity[:8]}")
     place, behind = _places(kernel, directory)
     return Env(identity, store, kernel, drivers, ipams, ports, ours, config, place, behind)

@@ -120,6 +120,14 @@ class Kernel(Contract):
         """
         ...
 
+    def renew(self, protocol: Protocol, address: IPAddress, port: int) -> None:
+        """Have whoever relays a port let go of its socket and take the one that keeps the port from now on, if anybody relays it.
+
+        Raises:
+            LibnetworkError: there is none; the port is not relayed any more.
+        """
+        ...
+
     def apply(self, change: Change, beside: Callable[[], object] | None = None) -> None:
         """Remove and make what ``change`` says, in as few kernel messages as possible.
 

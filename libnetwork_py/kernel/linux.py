@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar
 from ..desired import HOST, Change, Word
 from ..errors import Forbidden, Internal, InvalidParameter, LibnetworkError, NotFound, NotSupported
 from ..facts import Facts, FilterFacts, LinkStatistics
-from ..types import IPAddress
+from ..types import IPAddress, Protocol
 from . import snapshot
 from .api import PortFlow
 from .applying import Application, enforce
@@ -110,6 +110,10 @@ class LinuxKernel:
     def attend(self, directory: Path | None, guard: FindGuard, *, lasting: bool) -> None:
         """Say where the processes beside the controller are found; see `Kernel.attend`."""
         self._relays.attend(directory, guard, lasting=lasting)
+
+    def renew(self, protocol: Protocol, address: IPAddress, port: int) -> None:
+        """Have a relayed port's socket exchanged; see `Kernel.renew`."""
+        self._relays.renew(protocol, address, port)
 
     def apply(self, change: Change, beside: Callable[[], object] | None = None) -> None:
         """Make a change whole or undo it; see `Kernel.apply`."""

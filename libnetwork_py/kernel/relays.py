@@ -102,13 +102,28 @@ class Relays:
             if not make:
                 return
             before = {word.key: self._carried.get(word.key) for word in make}
+            staying = {word.key for word in remove} & coming
             try:
                 for word in make:
-                    self._carried[word.key] = self._ready(word)
+                    self._carried[word.key] = self._ready(word, renewing=word.key in staying)
                 self._tell([word.key for word in make])
             except BaseException:
                 self._take_back(before)
                 raise
+
+    def renew(self, protocol: Protocol, address: IPAddress, port: int) -> None:
+        """Exchange the sockets of what is carried at a port; see `Kernel.renew`."""
+        with self._alone():
+            found = [
+                word
+                for word in self.carried().values()
+                if (word.protocol, word.host_ip) == (protocol, address) and port in word.ports
+            ]
+            self._drop(found)
+            for word in found:
+                self._carried[word.key] = self._open(word)
+            if found:
+                self._tell([word.key for word in found])
 
     def carried(self) -> dict[Key, Relay]:
         """Return what a running relay carries, by key; a relay is not started for that."""
@@ -177,9 +192,19 @@ class Relays:
 
     # sockets
 
-    def _ready(self, word: Relay) -> _Carried:
-        """Return a run with listening sockets for its ports; with those it has, or none where the relay has them already."""
-        guards, before = self._guards(word), self._carried.get(word.key)
+    def _ready(self, word: Relay, *, renewing: bool) -> _Carried:
+        """Return a run with listening sockets for its ports; with those it has, or none where the relay has them already.
+
+        ``renewing``: the relay has the run. Where its sockets are in the way of those that keep the ports now, it lets go of them first.
+        """
+        before = self._carried.get(word.key)
+        try:
+            guards = self._guards(word)
+        except Conflict:
+            if not renewing:
+                raise
+            self._drop([word])
+            return self._open(word)
         if None in guards and before and before.own and before.word.count == word.count:
             return _Carried(word, before.sockets, before.own)
         if None in guards and word.key in self.carried():

@@ -12,7 +12,7 @@ May import: guards, places, ranges, types, errors.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import chain
 from socket import socket as Socket  # noqa: N812 (the name of a method here)
@@ -63,14 +63,20 @@ class Reservations:
         open_sockets: Opens sockets in the host's namespace: one for each port and family, those of one binding together.
         ephemeral: What "any free port" is chosen from: the host's ``ip_local_port_range``.
         excluded: Ports never chosen freely, though given when asked for: the host's ``ip_local_reserved_ports``.
+        renew: Has whoever got copies of a port's sockets give them up and ask for the new one (see `socket`).
     """
 
     def __init__(
-        self, open_sockets: OpenSockets, ephemeral: range = DYNAMIC_PORTS, excluded: Collection[int] = frozenset()
+        self,
+        open_sockets: OpenSockets,
+        ephemeral: range = DYNAMIC_PORTS,
+        excluded: Collection[int] = frozenset(),
+        renew: Callable[[Protocol, IPAddress, int], object] = lambda *_: None,
     ) -> None:
         self._guards = Guards(open_sockets)
         self._ephemeral = ephemeral
         self._excluded = frozenset(excluded)
+        self._renew = renew
         self._next = dict.fromkeys(PROTOCOLS, ephemeral.start)
         self._held: dict[tuple[Protocol, int], list[_Hold]] = {}
         self._kept: _Kept | None = None
@@ -96,10 +102,10 @@ class Reservations:
                 for each in sockets.values():
                     if each is not None:
                         each.close()
-            waiting, self._waiting = self._waiting, {}
-            for (protocol, port), holds in waiting.items():
+            for (protocol, port), holds in self._waiting.items():
                 for hold in holds:
                     self._end_waiting(protocol, port, hold)
+            self._waiting.clear()
 
     def socket(self, protocol: Protocol, address: IPAddress, port: int) -> Socket | None:
         """Return the socket of this process that keeps a port at an address, if there is one.
@@ -145,8 +151,12 @@ class Reservations:
         if not any(each is hold for each in self._held.get((protocol, port), ())):
             return  # given back meanwhile
         if hold.socket is None:
-            with suppress(LibnetworkError):
+            try:
                 self._make_way(protocol, port, hold)
+            except LibnetworkError:  # a relay still has what was in the way: nothing that it carries has changed
+                assert hold.address is not None, "who waits has one address"
+                with suppress(LibnetworkError):
+                    self._renew(protocol, hold.address, port)
         hold.guarded = hold.socket is not None
 
     def reserve(self, binding: PortBinding, families: Collection[Family] = FAMILIES, owner: str = "") -> PortBinding:

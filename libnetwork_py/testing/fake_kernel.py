@@ -33,7 +33,7 @@ from ..errors import Internal, InvalidParameter, LibnetworkError, NotFound, NotS
 from ..facts import Facts, FilterFacts, LinkFact, LinkStatistics, RouteFact, compare
 from ..kernel.api import PortFlow
 from ..render import explicit, in_order, render
-from ..types import EMPTY, IPAddress, IPInterface, IPNetwork, parse_network
+from ..types import EMPTY, IPAddress, IPInterface, IPNetwork, Protocol, parse_network
 from .inside import Presets
 from .machine import Machine
 from .standing import facts, home, no_namespace
@@ -184,6 +184,9 @@ class FakeKernel:
 
     def attend(self, directory: Path | None, guard: Callable[..., Socket | None], *, lasting: bool) -> None:
         """Take no notice: no process runs beside this kernel."""
+
+    def renew(self, protocol: Protocol, address: IPAddress, port: int) -> None:
+        """Do nothing: no port is relayed here."""
 
     def apply(self, change: Change, beside: Callable[[], object] | None = None) -> None:
         """Remove and make what ``change`` says, or nothing: see `kernel.api.Kernel.apply`."""

@@ -21,6 +21,10 @@ SWAPS = [
     ("[::]:8080:80", "[::1]:8080:80"),
     ("127.0.0.1:8080:80", "8080:80"),
     ("[::1]:8080:80", "0.0.0.0:8080:80"),
+    ("8080:80", "[::]:8080:80"),
+    ("[::]:8080:80", "8080:80"),
+    ("8080:80", "0.0.0.0:8080:80"),
+    ("0.0.0.0:8080:80", "8080:80"),
 ]
 LOOPBACKS = {4: "127.0.0.1", 6: "::1"}
 
@@ -101,6 +105,34 @@ def failing_commit(number: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sqlite, "checkpoint", fail)
         yield
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["made", "undone before"])
+def test_a_relayed_port_of_one_family_alone(
+    host: str, controller: NetworkController, web: Sandbox, endpoint: Endpoint, fails: bool
+) -> None:
+    """A port of both families goes, for IPv6 alone, to another endpoint without IPv6; the other family's is free, at once."""
+    other = controller.create_sandbox("relayed-other")
+    there = other.connect(controller.network("front"))
+    endpoint.publish("8080:80")
+
+    def exchange() -> None:
+        with controller.batch():
+            endpoint.unpublish("8080:80")
+            there.publish("[::]:8080:81")
+
+    with serving(of(web), 80), serving(of(other), 81):
+        if fails:
+            with failing_commit(2), pytest.raises(Unavailable):
+                exchange()
+            assert asks(at(host), "::1", 8080) == asks(at(host), "127.0.0.1", 8080) == GATEWAY
+            assert not controller.reconcile(repair=False)
+        exchange()
+        assert asks(at(host), "::1", 8080) == GATEWAY
+        assert asks(at(host), "127.0.0.1", 8080, within=0.3) is None
+        assert not controller.reconcile(repair=False)
+        web.endpoints()[0].publish("0.0.0.0:8080:80")
+        assert asks(at(host), "127.0.0.1", 8080) == GATEWAY
 
 
 def test_exchanged_between_endpoints(
