@@ -5,7 +5,7 @@ one send and closed before the next one is begun: an open socket keeps its names
 descriptors than a change has sandboxes. A bridge that gets ports in the same change is raised last: until then nothing
 that they send at birth is flooded to all the others (1.8 instead of 2.5 ms a sandbox for 1,000 with IPv6).
 
-May import: stack, messages, tunnels, room, transport, desired, errors.
+May import: stack, messages, tunnels, room, snapshot, transport, desired, errors.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from ..errors import NotFound
 from . import messages, qdiscs, tunnels
 from .messages import meaning
 from .room import Ahead, Room, nothing_ahead
+from .snapshot import links_by_name
 from .stack import Effort, Stack, Step
 from .transport import Refusal, refused
 
@@ -241,7 +242,7 @@ class Maker(Effort):
         inner.anticipate(
             filter=inner.path in self._tables
         )  # only now: the other thread and this one would wait for each other's use of the interpreter
-        if not self._create(word, outer, message):
+        if not self._create(word, outer, inner, message):
             return  # the name may be somebody else's link: no second message to it
         self._to_raise[inner.path].append((word, word.peer_name))
         self._unsettled[outer.path].append(word)
@@ -253,15 +254,27 @@ class Maker(Effort):
         if word.peer_master:
             self._send(inner, [(word, messages.join(word.peer_name, self.index(inner, word, word.peer_master)))])
 
-    def _create(self, word: Veth, outer: Stack, message: bytes | bytearray) -> bool:
-        """Make a pair; on a bridge that is full of ports which are about to go, once there is room."""
+    def _create(self, word: Veth, outer: Stack, inner: Stack, message: bytes | bytearray) -> bool:
+        """Make a pair; on a bridge that is full of ports which are about to go, or in place of such a one, once there is room."""
         self.begin([word])
         while refusals := outer.transport.send([message]):
-            if not self._room.made(outer, word.master, refusals):
+            if not (self._room.made(outer, word.master, refusals) or self._cleared(word, outer, inner, refusals[0])):
                 self.failed(word, refused(refusals[0], f"make {meaning(word)}"))
                 return False
         self.done(word)
         return True
+
+    def _cleared(self, word: Veth, outer: Stack, inner: Stack, refusal: Refusal) -> bool:
+        """Whether what had a pair's name is gone now: the same endpoint's pair of before, whose namespace nobody can name any more.
+
+        The kernel takes that apart in its own time. It is known by its network's group, and by not being where this one is to be.
+        """
+        if refusal.errno != errno.EEXIST or not word.group or inner.has(word.peer_name):
+            return False
+        found = links_by_name(outer.transport).get(word.name)
+        if found is not None and (found.kind, found.group) == ("veth", word.group):
+            outer.transport.send([messages.delete_numbered(found.index)])
+        return not outer.has(word.name)
 
     def _settle(self) -> None:
         """Have the pairs carry packets when this returns: the kernel would otherwise see to it in its own time."""

@@ -12,6 +12,7 @@ May import: stack, transport, departing, messages, qdiscs, tunnels, desired, err
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections import defaultdict
@@ -119,7 +120,15 @@ class Remover(Effort):
                 self.done(each)
         for word in now:
             if word.path in failures:
-                self.failed(word, failures[word.path])
+                self.failed(word, self._half_dropped(word, failures[word.path]))
+
+    def _half_dropped(self, word: Namespace, error: LibnetworkError) -> LibnetworkError:
+        """Return the error, with a note where the namespace went and its name stayed: undoing must look, and make it anew."""
+        try:
+            os.close(self.opener.namespace_fd(word.path))
+        except LibnetworkError:
+            error.add_note(f"{word.path} is no namespace any more")
+        return error
 
     def ahead(self, namespace: str, master: str) -> bool:
         """Delete now the pairs that are ports of a bridge and would go with a namespace; return whether there were any."""

@@ -121,6 +121,11 @@ def namespace_facts(transport: Transport, *, entries: bool = False) -> Namespace
     return entry_facts.added(facts, transport, names) if entries else facts
 
 
+def links_by_name(transport: Transport) -> dict[str, LinkFact]:
+    """Return the links of the namespace of an rtnetlink socket."""
+    return _links(transport)[0]
+
+
 def statistics(transport: Transport) -> Mapping[str, LinkStatistics]:
     """Return the counters of every link of the namespace of an rtnetlink socket."""
     counters: dict[str, LinkStatistics] = {}

@@ -42,8 +42,8 @@ ip -j -d addr; echo; ip -j route; echo; ip -j -6 route; echo
 cd /proc/sys/net; cat {" ".join((*HOST_SYSCTLS, *SANDBOX_SYSCTLS))}; cat ipv6/conf/[be]*/disable_ipv6 ipv4/conf/[be]*/arp_ignore 2>&-; true
 """
 
-KERNEL_POINTS = ("netlink", "sysctl", "make namespace", "name namespace", "remove namespace")
-"""Points where the kernel might refuse: all of the kernel layer's but ``unlink namespace``, when it is too late for that."""
+KERNEL_POINTS = ("netlink", "sysctl", "make namespace", "name namespace", "remove namespace", "unlink namespace")
+"""Points where the kernel might refuse: all of the kernel layer's."""
 
 Doing: TypeAlias = "Callable[[Lab], object]"
 

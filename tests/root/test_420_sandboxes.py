@@ -100,6 +100,24 @@ def test_one_namespace_each_whatever_the_names_were(controller: NetworkControlle
     assert len({Path(world.place(each.key)).stat().st_ino for each in (former, web, found, lost)}) == 4
 
 
+def test_an_endpoint_outlives_its_sandbox(controller: NetworkController, host: str) -> None:
+    """Who leaves while the sandbox is deleted joins another at once, though the kernel has not taken the first one apart."""
+    front = controller.create_network("front")
+    for _ in range(3):
+        first, second = controller.create_sandbox("first"), controller.create_sandbox("second")
+        endpoint = first.connect(front)
+        pair = set(machine.links(host))
+        with controller.batch():
+            endpoint.leave()
+            first.delete()
+        endpoint.join(second)
+        assert set(machine.links(host)) == pair
+        assert pings(second, front.gateways[0])
+        second.delete()
+        machine.wait_until(lambda: len(machine.links(host)) == 2, "the pair to go")
+    assert not controller.reconcile(repair=False)
+
+
 def test_adopted_by_path(controller: NetworkController, theirs: str) -> None:
     """An adopted namespace keeps what it had, gets the next interface name, and stays as it was when the sandbox is deleted."""
     before = machine.ip("addr", namespace=theirs), machine.routes(theirs)
