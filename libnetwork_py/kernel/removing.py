@@ -201,6 +201,9 @@ class Remover(Effort):
         restored = [(word, word.restore) for word in words if word.restore is not None]
         if restored:
             self.write(path, restored)
+        for word in words:
+            if word.restore is None:  # it stays as it is, unless another value comes: undoing must write this one again
+                self.done(word)
 
     def _give_back(self, moved: list[Moved]) -> None:
         """Move links of others back to the host, before their namespace is dropped: it would take a virtual one with it."""

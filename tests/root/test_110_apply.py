@@ -10,6 +10,7 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IP
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from libnetwork_py.desired import HOST, Address, Bridge, Change, Namespace, Route, Sysctl, Veth, Word
 from libnetwork_py.errors import Conflict, InvalidParameter, LibnetworkError, NotFound, NotSupported, Unavailable
@@ -260,6 +261,19 @@ def test_a_failure_brings_back_what_was_removed(ours: LinuxKernel, host: str, wh
         ours.apply(Change(remove=(route, address), make=(Veth(HOST, "veth9", where, "eth9", MAC, "br9"),)))
     assert machine.addresses("eth0", where) == {"10.9.1.1/16"}
     assert ("default", "10.9.0.1", "eth0") in machine.routes(where)
+
+
+def test_a_failure_brings_back_a_setting(ours: LinuxKernel, where: str) -> None:
+    """A setting that a failed change gave another value has its old one again, on an interface and in the namespace."""
+    old = tuple(
+        Sysctl(where, name, "1", link=link)
+        for name, link in (("ipv4.conf.{}.log_martians", "eth0"), ("ipv4.conf.all.log_martians", None))
+    )
+    new = tuple(evolve(word, value="0") for word in old)
+    ours.apply(making(*NETWORK, *sandbox(1, where), *old))
+    with pytest.raises(LibnetworkError):
+        ours.apply(Change(remove=old, make=(*new, Address(where, "eth9", IPv4Interface("10.9.3.3/16"))), why="test"))
+    assert {machine.sysctl(f"ipv4/conf/{link}/log_martians", where) for link in ("eth0", "all")} == {"1"}
 
 
 def test_a_foreign_link_is_left_as_it_is(ours: LinuxKernel, host: str, where: str) -> None:
