@@ -16,7 +16,7 @@ from tests.root import world
 from tests.root.crash_lab import KERNEL_POINTS, ROOT, Points, becomes, delete_everything, new_tag, seen
 from tests.root.wild import Wild
 
-BATCHES = 300 if world.ROOT else 40
+BATCHES = 300 if world.ROOT else 120
 KILLS = 15 if world.ROOT else 5
 
 
