@@ -176,6 +176,21 @@ class Facts:
         return self.namespaces[HOST]
 
 
+def without(facts: Facts, words: Description) -> Facts:
+    """Return facts as if the links and addresses among some words were gone from the host, with what is on the links."""
+    links = {word.name for word in words if isinstance(word, Link) and word.namespace == HOST}
+    addresses = {(word.link, word.address) for word in words if isinstance(word, Address) and word.namespace == HOST}
+    if not links and not addresses:
+        return facts
+    host = evolve(
+        facts.host,
+        links={name: link for name, link in facts.host.links.items() if name not in links},
+        addresses=frozenset(each for each in facts.host.addresses - addresses if each[0] not in links),
+        routes=frozenset(each for each in facts.host.routes if each.link not in links),
+    )
+    return evolve(facts, namespaces={**facts.namespaces, HOST: host})
+
+
 @frozen
 class Difference:
     """What a description and a machine disagree about: words ``missing``, words ``changed`` (with how), and words present."""

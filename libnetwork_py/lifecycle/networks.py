@@ -16,7 +16,7 @@ from ..desired import Key, Sysctl
 from ..drivers.api import NetworkDriver, Surroundings
 from ..endpoint import Endpoint, EndpointRecord
 from ..errors import Conflict, Forbidden, InvalidParameter, NotFound, NotSupported
-from ..facts import Facts
+from ..facts import Facts, without
 from ..network import EndpointSpec, Network, NetworkRecord, NetworkSpec, Subnet
 from ..scene import Scene
 from ..types import as_tuple, check_flag, check_name, freeze, parse_address, parse_network
@@ -174,7 +174,7 @@ class Networks:
                 f'only one instance of "{record.driver}" network is allowed: {others[0].name!r} is there',
                 code="singleton", name=others[0].name,
             )  # fmt: skip
-        facts = engine.env.kernel.facts()
+        facts = without(engine.env.kernel.facts(), work.leaving())
         surroundings = self._surroundings(facts, others)
         if not driver.capability.addresses:
             if plan.subnets:

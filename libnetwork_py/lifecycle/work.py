@@ -164,6 +164,11 @@ class Work:
         self.settle()
         return [record_id for each, record_id in self._described if each == kind]
 
+    def leaving(self) -> Description:
+        """Return what goes with networks deleted so far: it is there until the operation ends."""
+        gone = [scope for scope in self._described if scope[0] == "network" and scope[1] not in self._state.networks]
+        return tuple(word for scope in gone for word in self._described[scope])
+
     def _unshared(self, words: Description) -> Description:
         """Leave out what other networks describe too: the firewall table, the host's forwarding."""
         return tuple(word for word in words if not (_may_be_shared(word) and self._elsewhere(word)))

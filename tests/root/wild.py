@@ -81,7 +81,8 @@ class Wild:
     def _create_network(self) -> object:
         ipv6, internal = self._often(), not self._often()
         name, subnets = self._one_of(NETWORKS), self._one_of(SUBNETS)
-        return self.controller.create_network(name, subnets=subnets, ipv6=ipv6, internal=internal)
+        options = {} if self._often() else {labels.BRIDGE_NAME: "bridge0"}
+        return self.controller.create_network(name, subnets=subnets, ipv6=ipv6, internal=internal, options=options)
 
     def _create_sandbox(self) -> object:
         return self.controller.create_sandbox(self._name())

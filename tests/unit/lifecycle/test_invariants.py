@@ -20,6 +20,7 @@ from libnetwork_py import (
     Unavailable,
     labels,
 )
+from libnetwork_py.desired import Bridge
 from libnetwork_py.store.memory import MemoryStore
 from libnetwork_py.testing import FakeKernel
 from tests.unit.lifecycle.fake import controller, everything
@@ -261,6 +262,19 @@ def test_a_plan_takes_nothing(some: NetworkController, fake_kernel: FakeKernel) 
                 front.create_endpoint()
         assert everything(some, fake_kernel) == before
     assert str(some.create_sandbox("web").connect(front, ports="8080:80").addresses[0]) == "10.7.0.2"
+
+
+def test_a_bridge_deleted_and_made_in_one_batch(some: NetworkController, fake_kernel: FakeKernel) -> None:
+    """A bridge that goes with its network in the same batch is not taken for somebody else's, nor its subnet for one in use."""
+    old = some.create_network("old", options={labels.BRIDGE_NAME: "br7"})
+    with some.batch():
+        old.delete()
+        new = some.create_network("new", options={labels.BRIDGE_NAME: "br7"})
+        some.create_sandbox("a").connect(new)
+    assert new.subnets == old.subnets
+    assert not some.reconcile(repair=False)
+    new.delete(force=True)
+    assert not any(isinstance(word, Bridge) for word in fake_kernel.state())
 
 
 def test_a_caught_error_in_a_batch(some: NetworkController, fake_kernel: FakeKernel) -> None:
