@@ -342,8 +342,9 @@ class NetworkController(InNotebook):
         return reconcile(self._engine, repair=repair)
 
     def prune(self) -> Pruned:
-        """Remove networks without endpoints, and what temporary controllers whose process died have left."""
-        return Pruned(prune_networks(self._engine), _sweep())
+        """Remove networks without endpoints, and what temporary controllers whose process died have left; in a plan, only the former."""
+        networks, staged = prune_networks(self._engine), self._engine.staged
+        return Pruned(networks, () if staged is not None and staged.dry else _sweep())
 
     def events(self, *, since: float | datetime | None = None) -> Events:
         """Return an iterator of what happens from now on, in every process that shares the state directory.

@@ -25,6 +25,8 @@ def follow(ports: Reservations, changes: Iterable[tuple[Record | None, Record | 
                 ports.release(binding, before.port_families)
     for before, after in known:
         if isinstance(after, EndpointRecord):
+            if isinstance(before, EndpointRecord) and before.name != after.name:
+                ports.rename(before.name, after.name, after.bindings)
             for binding in _only(after, before):
                 ports.adopt(binding, after.name, after.port_families)
 

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from socket import socket as Socket  # noqa: N812 (the name of a method here)
 from typing import Any, TypeVar
 
@@ -298,6 +299,7 @@ class Sandboxes:
             for endpoint in self._engine.state.in_sandbox(sandbox_id):
                 if endpoint.name == record.name and self._may_be_called(endpoint, name):
                     work.put(evolve(endpoint, name=name))
+                    work.on_done(partial(self._engine.env.ports.rename, endpoint.name, name, endpoint.bindings))
 
     def _may_be_called(self, endpoint: EndpointRecord, name: str) -> bool:
         """Whether an endpoint may follow its sandbox's new name: not where the name is taken, nor where other hosts know the old one."""

@@ -223,6 +223,14 @@ class Reservations:
         guarded = [self._adopt(binding.protocol, place, port, owner) for port in ports for place in places]
         return all(guarded)
 
+    def rename(self, owner: str, name: str, bindings: Iterable[PortBinding]) -> None:
+        """Call the owner of concrete bindings by another name from now on, of those that it still has."""
+        for binding in bindings:
+            for port in range(binding.host_port, binding.host_port_end + 1):
+                for hold in self._held.get((binding.protocol, port), ()):
+                    if hold.owner == owner:
+                        hold.owner = name
+
     def release(self, binding: PortBinding, families: Collection[Family] = FAMILIES) -> None:
         """Give back a concrete binding's host ports. What is not held is passed over."""
         addresses = addresses_of(binding, families)

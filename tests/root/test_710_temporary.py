@@ -140,6 +140,9 @@ def test_after_sigkill(host: str, theirs: str, by: str, tmp_path: Path) -> None:
         _next_start(host)
     else:
         assert running.networks() == []
+        with running.plan():
+            assert running.prune().controllers == ()
+        assert Path(key).exists()
         assert directory in running.prune().controllers
         running.close()
     assert not Path(key).exists()

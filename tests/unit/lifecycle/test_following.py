@@ -1,5 +1,7 @@
 """What a controller takes in of records that another one wrote, or left half done: they come one by one, in any order."""
 
+# ruff: noqa: PT012 (an error that leaves a whole block is what is tested)
+
 from __future__ import annotations
 
 import sys
@@ -53,6 +55,25 @@ def test_exchanged_ports(fake_kernel: FakeKernel) -> None:
         for some in (one, other):
             with pytest.raises(Conflict, match=f"already published by {taker.name}"):
                 some.endpoint(c.id).publish("8080:81")
+
+
+def test_the_owner_of_a_port_is_renamed(fake_kernel: FakeKernel) -> None:
+    """Who has a port is told by the name that the endpoint has now, in both controllers; not by one that a failed batch gave it."""
+    store = MemoryStore()
+    one, other = controller(fake_kernel, store), controller(fake_kernel, store)
+    box, front = one.create_sandbox("first"), one.create_network("front")
+    box.connect(front, ports="8080-8081:80-81")
+    taker = one.create_sandbox("taker").connect(front)
+    assert len(other.sandboxes()) == 2
+    box.rename("second")
+    for some in (one, other):
+        with pytest.raises(Conflict, match="already published by second"):
+            some.endpoint(taker.id).publish("8081:80")
+    with pytest.raises(ZeroDivisionError), one.batch():
+        box.rename("third")
+        _ = 1 // 0
+    with pytest.raises(Conflict, match="already published by second"):
+        taker.publish("8081:80")
 
 
 class _Stopping(MemoryStore):
