@@ -14,6 +14,8 @@ from tests.root.kernel_lab import NETWORK, kernel, making, names, path, sandbox
 
 CLUTTER = """
 link add dmy type veth peer name dmy-peer
+link set dmy addrgenmode none
+link set dmy-peer addrgenmode none
 link set dmy up
 link set dmy-peer up
 link add vx type vxlan id 7 dstport 4789 local 127.0.0.1

@@ -34,7 +34,7 @@ def test_batches_of_anything(host: str, tmp_path: Path, seed: int) -> None:
     with NetworkController(tmp_path, host=host) as controller:
         wild = Wild(controller, tag, seed)
         for number in range(BATCHES):
-            step = wild.random.randrange(1, 30) if number % 4 == 0 else 0
+            step = wild.random.randrange(1, 20) if number % 2 else 0
             with Points(step, refuse, kinds=KERNEL_POINTS).armed():
                 try:
                     with controller.batch():
