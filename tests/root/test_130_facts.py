@@ -14,8 +14,6 @@ from tests.root.kernel_lab import NETWORK, kernel, making, names, path, sandbox
 
 CLUTTER = """
 link add dmy type veth peer name dmy-peer
-link set dmy addrgenmode none
-link set dmy-peer addrgenmode none
 link set dmy up
 link set dmy-peer up
 link add vx type vxlan id 7 dstport 4789 local 127.0.0.1
@@ -37,12 +35,19 @@ def ours(host: str) -> Iterator[LinuxKernel]:
         yield opened
 
 
+def local_to(host: str) -> set[str]:
+    """The links that have an IPv6 address of the kernel's own choice, tried out: it comes some time after the link."""
+    shown = machine.ip("-6", "addr", "show", "scope", "link", "-tentative", namespace=host)
+    return {link["ifname"] for link in shown if link.get("addr_info")}
+
+
 def test_facts_agree_with_ip(ours: LinuxKernel, host: str) -> None:
     """Links, addresses and unicast routes of the main table are those that ``ip`` shows, strange ones included."""
     where = path()
     with names(where):
         ours.apply(making(*NETWORK, *sandbox(1, where, isolated=True)))
         machine.run_in(host, ["ip", "-batch", "-"], input=CLUTTER)
+        machine.wait_until(lambda: local_to(host) == {"br0", "dmy", "dmy-peer"}, "the kernel's own addresses")
         facts = ours.facts([where])
         for namespace, here in (("", host), (where, where)):
             inside = facts.namespaces[namespace]
