@@ -44,7 +44,7 @@ DESCRIPTORS_MAX = 250
 """How many descriptors one message carries (``SCM_MAX_FD`` is 253)."""
 _MESSAGE_MAX = 1 << 18
 _DEATHS, _PERIOD = 5, 10.0
-"""So many deaths within so many seconds, and it is not started again."""
+"""So many deaths within so many seconds, and it is started again only after as many."""
 _PATIENCE = 10.0
 """Seconds that an answer may take; a program that is only starting is given them too."""
 _LOOK = 1.0
@@ -137,7 +137,8 @@ class Child:
         opener: Starts it in the host's namespace.
         directory: The state directory: its socket is there.
         program: What it runs.
-        on_death: Called on a thread of its own when the process has ended although nobody closed the line.
+        on_death: Called on a thread of its own when the process has ended although nobody closed the line; where it was not started
+            again, for it had died too often, once more after a while.
 
     Attributes:
         starts: How often it was started from here: one that was is to be told everything.
@@ -150,6 +151,7 @@ class Child:
         self._line: Line | None = None
         self._pid = os.getpid()
         self._deaths: list[float] = []
+        self._closed = threading.Event()
         self.starts = 0
 
     def find(self) -> Line | None:
@@ -185,6 +187,7 @@ class Child:
 
     def close(self) -> None:
         """Hang up. The process decides itself what that means."""
+        self._closed.set()
         line, self._line = self._line, None
         if line is not None and self._pid == os.getpid() and not line.close():
             self._processes.kill_if_stopped()
@@ -230,6 +233,7 @@ class Child:
         return sock, process
 
     def _attach(self, sock: socket.socket, started: subprocess.Popen[bytes] | None = None) -> Line:
+        self._closed.clear()
         line = self._line = Line(sock)
         arguments = (line, os.dup(line.fileno()), started)
         threading.Thread(target=self._watch, args=arguments, name=f"libnetwork-{self._name}", daemon=True).start()
@@ -253,6 +257,9 @@ class Child:
             self._deaths.append(time.monotonic())
             self.lost()
             self._on_death()
+            often = self._line is None and len(self._deaths) >= _DEATHS
+            if often and not self._closed.wait(_PERIOD) and self._line is None:  # nobody has started it meanwhile
+                self._on_death()
 
 
 def _connected(place: str) -> socket.socket | None:

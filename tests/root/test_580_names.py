@@ -20,6 +20,7 @@ import pytest
 from libnetwork_py import Network, NetworkController, Sandbox
 from libnetwork_py.dns.service import PLACES
 from libnetwork_py.errors import Unavailable
+from libnetwork_py.kernel import children
 from tests.root import machine, world
 from tests.root.api_lab import failing_disk, of, serving
 from tests.root.machine import run_in, wait_until
@@ -257,6 +258,10 @@ def _are_others(directory: Path, before: list[int]) -> bool:
     return len(now) == 2 and now != before
 
 
+def _are_two_others(directory: Path, before: list[int]) -> bool:
+    return len({*processes(directory)} - {*before}) == 2
+
+
 @pytest.mark.parametrize("which", [0, 1], ids=["the keeper", "the one that answers"])
 def test_either_process_may_die(controller: NetworkController, front: Network, client: Sandbox, which: int) -> None:
     """When one of the service's processes is killed there are two again and no question finds a closed port.
@@ -297,6 +302,24 @@ def test_both_processes_die(controller: NetworkController, client: Sandbox) -> N
     for each in processes(directory):
         kill(each)
     wait_until(lambda: len(processes(directory)) == 2, "the service")
+    wait_until(lambda: status(client, "web", "A") == "NOERROR", "the service")
+    assert dig(client, "web", "A") == ["10.7.0.2"]
+
+
+def test_both_processes_die_again_and_again(
+    controller: NetworkController, client: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are started five times at once, and then after a while, though nobody does anything meanwhile."""
+    monkeypatch.setattr(children, "_PERIOD", 4.0)
+    directory = _directory(controller)
+    killed: list[int] = []
+    for _ in range(8):
+        wait_until(partial(_are_two_others, directory, killed), "two processes")
+        both = processes(directory)
+        os.kill(both[0], signal.SIGSTOP)  # else it may start another one
+        for each in both:
+            kill(each)
+        killed.extend(both)
     wait_until(lambda: status(client, "web", "A") == "NOERROR", "the service")
     assert dig(client, "web", "A") == ["10.7.0.2"]
 
