@@ -5,6 +5,8 @@ May import: lifecycle, kernel.api, firewall.resolver, desired, facts, render, ty
 
 from __future__ import annotations
 
+import errno
+import socket
 import time
 from collections.abc import Container, Iterable, Iterator, Sequence
 
@@ -211,7 +213,7 @@ def _foreign(engine: Engine, description: Description, facts: Facts) -> Iterator
             if element.key not in described:
                 yield element, "is in our table and in no record"
     for path, name in facts.tables:
-        if name == resolver.NAME and ("table", path, name) not in described:
+        if name == resolver.NAME and ("table", path, name) not in described and not _answered(engine, path):
             yield resolver.table(path), "is in a sandbox that has no name service"
     yield from _foreign_entries(description, described, facts)
     groups = {word.group: word for word in description if isinstance(word, Veth) and word.group}
@@ -222,6 +224,20 @@ def _foreign(engine: Engine, description: Description, facts: Facts) -> Iterator
                 Veth(HOST, link.name, HOST, "", like.peer_mac, group=link.group),
                 "is in a network's group and in no record",
             )
+
+
+def _answered(engine: Engine, path: str) -> bool:
+    """Whether a name service listens in a namespace: another controller may have adopted it, and the table is its own then."""
+    try:
+        (sock,) = engine.env.kernel.sockets(path, socket.AF_INET, socket.SOCK_DGRAM, 0, 1)
+    except LibnetworkError:  # the namespace went meanwhile
+        return False
+    with sock:
+        try:
+            sock.bind((resolver.ADDRESS, resolver.PORT))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _foreign_entries(description: Description, described: Container[Key], facts: Facts) -> Iterator[tuple[Word, str]]:

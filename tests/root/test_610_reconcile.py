@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from attrs import frozen
@@ -12,6 +13,7 @@ from libnetwork_py import NetworkController, Sandbox, labels
 from tests.root import machine
 from tests.root.api_lab import asks, at, difference, of, picture, pings, serving
 from tests.root.machine import Outside
+from tests.root.names_lab import dig
 
 
 @frozen
@@ -190,6 +192,19 @@ def test_a_table_of_names_without_names(controller: NetworkController, home: Hom
     assert not machine.nft(bare.key)
     assert not controller.reconcile(repair=False)
     bare.connect(controller.network("front"))
+
+
+def test_names_of_another_controller(controller: NetworkController, host: str, tmp_path: Path) -> None:
+    """Another controller has adopted a sandbox, and serves names there: that is its own business."""
+    bare = controller.create_sandbox("bare")
+    with NetworkController(tmp_path, host=host) as other:
+        adopted = other.create_sandbox("theirs", netns=bare.key)
+        adopted.connect(other.create_network("other", subnets="10.8.0.0/24"))
+        machine.wait_until(lambda: dig(adopted, "theirs", "A") == ["10.8.0.2"], "its names")
+        assert not controller.reconcile()
+        assert not other.reconcile(repair=False)
+        adopted.delete()
+        other.network("other").delete()
 
 
 def test_what_cannot_be_mended_is_said(controller: NetworkController, home: Home) -> None:
