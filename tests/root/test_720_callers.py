@@ -184,4 +184,4 @@ box.connect(controller.create_network("front"))
     done = python(program, host)
     assert (done.stdout, done.stderr) == ("", "")
     NetworkController.temporary(host=host).close()
-    assert set(machine.links(host)) == {"lo"}
+    machine.wait_until(lambda: set(machine.links(host)) == {"lo"}, "its links to go")
