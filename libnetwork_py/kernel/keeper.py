@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 RUN = "/run"
 NAMES = "/run/netns"
+PROBE = "libnetwork-probe-"
+"""How names begin of namespaces that somebody needs for a moment; see `probe`."""
 _HERE = "/proc/self/ns/net"
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x20000, 0x10000000, 0x40000000
 _NS_GET_USERNS = 0xB701
@@ -173,7 +175,11 @@ class Keeper:
         with open("/proc/self/net/dev", encoding="ascii") as file:  # noqa: PTH123 (as above)
             links = len(file.readlines()) - 2
         ours = links > (2 if self.outside == "" else 1)
-        return bool(os.listdir(NAMES)) or (ours and self._owns_host)  # noqa: PTH208 (as above)
+        names = os.listdir(NAMES)  # noqa: PTH208 (as above)
+        for name in names:
+            if name.startswith(PROBE):  # whoever was trying the kernel's features there is dead
+                self.do_remove([], f"{NAMES}/{name}")
+        return not all(name.startswith(PROBE) for name in names) or (ours and self._owns_host)
 
     def _accept(self, listener: socket) -> None:
         fd, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001 (all there is without `socket`)

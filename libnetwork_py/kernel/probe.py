@@ -5,7 +5,7 @@ take features back into old kernels, and leave some out of new ones.
 
 Trying may make the kernel load a module, as using the feature would. What no socket asks for (``br_netfilter``) is only looked at.
 
-May import: opener, namespaces, transport, nft, desired, nftables, types, errors.
+May import: opener, namespaces, keeper, transport, nft, desired, nftables, types, errors.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from ..desired import HOST, Qdisc, Table
 from ..errors import LibnetworkError
 from ..nftables import Chain, Expression, Hook, Rule, SetDecl
 from . import nft, qdiscs
+from .keeper import PROBE
 from .namespaces import RUN_DIRECTORY
 from .opener import Opener
 from .transport import Transport, failed
@@ -124,7 +125,7 @@ def _open(sockets: list[socket.socket], make: Callable[[int, int, int], socket.s
 
 def _open_as_user(opener: Opener, sockets: list[socket.socket]) -> _Bench:
     """Where a thread cannot go itself, in a namespace that has a name for a moment; it dies with the helper process in any case."""
-    path = f"{RUN_DIRECTORY}/libnetwork-probe-{os.getpid()}-{get_ident()}"
+    path = f"{RUN_DIRECTORY}/{PROBE}{os.getpid()}-{get_ident()}"
     opener.make(path).close()
     try:
         return _open(sockets, partial(opener.socket, path))

@@ -545,6 +545,28 @@ def test_after_the_helper_was_killed_all_is_made_again(tmp_path: Path) -> None:
     machine.wait_until(lambda: not keepers() - running, "the helper to end")
 
 
+def test_killed_while_it_tries_the_features(tmp_path: Path) -> None:
+    """What a process that was killed had made for a moment does not keep the helper of a persistent controller for ever."""
+    program = """
+import sys, time
+from libnetwork_py import ControllerConfig, NetworkController
+from libnetwork_py.kernel import probe
+
+def stop(*_):
+    print("there", flush=True)
+    time.sleep(60)
+
+probe._open = stop
+NetworkController(sys.argv[1], config=ControllerConfig(privilege="user")).info()
+"""
+    running = keepers()
+    with started(program, str(tmp_path / "state")) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        process.kill()
+    machine.wait_until(lambda: not keepers() - running, "the helper to end")
+
+
 def test_many_controllers_leave_nothing_behind() -> None:
     """Ten controllers one after the other leave no process, descriptor or thread."""
     running, descriptors = keepers(), len(list(Path("/proc/self/fd").iterdir()))
